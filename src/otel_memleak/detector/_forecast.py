@@ -1,0 +1,37 @@
+"""When memory will reach the limit."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from otel_memleak.detector._trend import Trend
+
+
+class Forecast(NamedTuple):
+    """Seconds until the limit at the present growth, and a 95 % interval; ``high`` is None when unbounded."""
+
+    seconds: float
+    low: float
+    high: float | None
+
+
+def forecast(limit_bytes: float | None, rss_bytes: float, trend: Trend) -> Forecast | None:
+    """Divide what is left by the growth; None without a limit or growth.
+
+    Growth that bends goes on at the pace of the half of its window that is nearer, and the interval reaches
+    from the fastest pace that was seen in it to the slowest.
+
+    Args:
+        limit_bytes: The limit.
+        rss_bytes: Resident memory now: it is the whole of it that meets the limit, not only what is retained.
+        trend: The growth.
+    """
+    if limit_bytes is None or trend.slope <= 0.0:
+        return None
+    left = max(0.0, limit_bytes - rss_bytes)
+    pace = trend.late if trend.late > 0.0 else trend.slope
+    return Forecast(
+        left / pace,
+        left / max(trend.high, pace),
+        left / min(trend.low, pace) if trend.low > 0.0 else None,
+    )

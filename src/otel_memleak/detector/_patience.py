@@ -1,0 +1,97 @@
+"""How long growth is watched before it is called a leak."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from otel_memleak.detector._evidence import Evidence, accelerates, decelerates, doubt, youth
+
+_HOUR = 3600.0
+_SHARE_OF_TIME_LEFT = 0.6
+"""0.5 accuses a twentieth more of the innocent; 0.7 leaves little time to do something about it."""
+
+_LONGEST_S = 7.0 * _HOUR
+"""Longer than most working days fill caches; a first daily rise lasts longer, and raises doubts."""
+
+_SHORTEST_WINDOWS = 0.2
+_YOUNG_WINDOWS = 3.0
+"""Baseline windows that the shortest window has to span, anywhere and more at the start of a process."""
+
+_DOUBT_IN_FIXED = 0.3
+_FADING_PROLONGS = 3.0
+_FULL_RISE_SHARE = 0.08
+"""Patience set by the user may be seconds. It is prolonged a little by doubts, and until the rise is more
+than the garbage of seconds."""
+
+_ASSUMED_LIMIT = 1.8
+"""Without a limit, growth is taken to matter as if there were one at so many times the level."""
+
+
+class Patience(NamedTuple):
+    """The rule by which long enough is told.
+
+    Attributes:
+        fixed_s: Set by the user, seconds; None for the time that is left to decide.
+        baseline_window_s: The unit of the shortest time that is ever long enough, seconds.
+    """
+
+    fixed_s: float | None
+    baseline_window_s: float
+
+    def needed_s(self, evidence: Evidence, limit_bytes: float | None) -> float:
+        """Seconds this growth has to be watched.
+
+        Growth that ends is told from growth that does not by waiting, and waiting costs memory: so the time
+        is a share of what is left to the limit at the present rate, and no more than some hours. Doubts
+        prolong it; what the user has set they prolong a little.
+        """
+        doubts = doubt(evidence)
+        if self.fixed_s is not None:
+            fading = _FADING_PROLONGS if decelerates(evidence) else 1.0
+            small = max(1.0, _FULL_RISE_SHARE * evidence.level_bytes / evidence.rise_bytes)
+            return self.fixed_s * fading * small * math.pow(doubts, _DOUBT_IN_FIXED)
+        shortest = self.baseline_window_s * (_SHORTEST_WINDOWS + _YOUNG_WINDOWS * youth(evidence))
+        share = _SHARE_OF_TIME_LEFT * time_left_s(evidence, limit_bytes)
+        return max(shortest, doubts * min(share, _LONGEST_S))
+
+    def least_s(self, left_s: float) -> float:
+        """Seconds that no growth with so much time left gets away with; cheap to know beforehand."""
+        if self.fixed_s is not None:
+            return self.fixed_s
+        return min(_SHARE_OF_TIME_LEFT * left_s, _LONGEST_S)
+
+
+def time_left_s(evidence: Evidence, limit_bytes: float | None) -> float:
+    """Seconds to the limit, or to a multiple of the level where none is known.
+
+    Growth that bends upwards is taken at the pace it has reached; growth that bends downwards is continued as
+    an exponential that levels off, which may never get there. A leak that slows down like a square root does
+    in the end.
+    """
+    trend = evidence.trend
+    level = min(evidence.level_bytes, evidence.lows_bytes[-1])
+    limit = _ASSUMED_LIMIT * level if limit_bytes is None else limit_bytes
+    headroom = max(0.0, limit - level)
+    straight = headroom / trend.slope
+    if accelerates(evidence):
+        return headroom / max(2.0 * trend.late - trend.slope, trend.slope)
+    if decelerates(evidence) and trend.early > trend.late:
+        return max(straight, _time_if_saturating(headroom, trend.early, trend.late, evidence.span_s))
+    return straight
+
+
+def _time_if_saturating(headroom: float, early: float, late: float, span_s: float) -> float:
+    """Seconds until an exponential that levels off has grown by the headroom; infinite when it never does.
+
+    Args:
+        headroom: Bytes still to grow.
+        early: Slope of the first half of the window, bytes per second.
+        late: Slope of the second half, less than that.
+        span_s: Length of the window, seconds.
+    """
+    ratio = min(max(late / early, 0.05), 0.99)
+    pace = late * math.sqrt(ratio)
+    fading = 2.0 * math.log(1.0 / ratio) / span_s
+    share = headroom * fading / pace
+    return -math.log(1.0 - share) / fading if share < 1.0 else math.inf

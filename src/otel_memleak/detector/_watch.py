@@ -1,0 +1,161 @@
+"""Follows the envelope, finds growth, and notices when it ends."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from otel_memleak.detector._envelope import WINDOW, Envelope, Level
+from otel_memleak.detector._evidence import MATERIAL_SHARE, NEW_SHARE, Evidence, credible, weigh
+from otel_memleak.detector._patience import Patience
+from otel_memleak.detector._trend import fit
+
+MIN_GROWTH_SAMPLES = 10
+_SIZES = (WINDOW, 29, 26, 23, 20, 17, 12)
+"""Buckets per window: in steps of a tenth from one width to the next. The last looks at coarser buckets
+again, because finer ones may miss the troughs between two batches."""
+
+_BUCKETS_PER_WIDTH = 80
+_SUSPECT = 0.5
+_ROUGHLY = 0.6
+_GIVEN_BACK_SHARE = 0.2
+"""Wide buckets close late: what has been given back since they did is seen in the finest."""
+
+_DROP_SHARE = 0.75
+_BELOW_BASELINE_SHARE = 0.85
+_DIPS_BEFORE_RESTART = 3
+
+
+class Finding(NamedTuple):
+    """Growth, and how nearly it has been watched for long enough.
+
+    Attributes:
+        evidence: The window.
+        strength: Time watched over time needed; a verdict from 1.0 on.
+        level: Which width of buckets it is seen in.
+    """
+
+    evidence: Evidence
+    strength: float
+    level: int
+
+
+class GrowthWatch:
+    """What a series of resident memory says about growth.
+
+    Args:
+        sampling_interval_s: Expected seconds between samples.
+        baseline_window_s: Unit of the short time scales, seconds.
+        patience_s: How long growth is watched, seconds; None for automatic.
+    """
+
+    def __init__(
+        self, sampling_interval_s: float, baseline_window_s: float, patience_s: float | None
+    ) -> None:
+        self._width = max(sampling_interval_s, baseline_window_s / _BUCKETS_PER_WIDTH)
+        self._patience = Patience(patience_s, baseline_window_s)
+        self._dips = 0
+        self._restart(0.0)
+
+    def _restart(self, elapsed_s: float) -> None:
+        self.envelope = Envelope(elapsed_s, self._width)
+        self._findings: dict[int, Finding | None] = {}
+
+    def restarted(self, elapsed_s: float, rss_bytes: float, baseline_bytes: float | None) -> bool | None:
+        """Whether a sample begins a new life; None when that cannot be told yet and it is to be left out.
+
+        A drop below the baseline that lasts is a restart. One that does not last is a bad reading, and one to
+        a level seen since the start is the trough of a sawtooth.
+        """
+        lows = self.envelope.levels[0].lows
+        low = baseline_bytes is not None and rss_bytes < _BELOW_BASELINE_SHARE * baseline_bytes
+        if not (low and lows and rss_bytes < _DROP_SHARE * lows[-1]):
+            self._dips = 0
+            return False
+        self._dips += 1
+        if self._dips < _DIPS_BEFORE_RESTART:
+            return None
+        self._dips = 0
+        self._restart(elapsed_s)
+        return True
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is enough to judge growth."""
+        return len(self.envelope.levels) > 1 and self.envelope.levels[0].closed >= MIN_GROWTH_SAMPLES
+
+    @property
+    def noise_bytes(self) -> float:
+        """Standard deviation of the envelope about its trend, over its most recent full window, bytes."""
+        level = self.envelope.levels[0]
+        if len(level.lows) < MIN_GROWTH_SAMPLES:
+            return 0.0
+        return fit(*level.window(WINDOW)).sigma_bytes
+
+    @property
+    def strongest(self) -> Finding | None:
+        """The growth that has been watched longest against what it needs; None without credible growth."""
+        best: Finding | None = None
+        for finding in self._findings.values():
+            if finding is not None and (best is None or finding.strength > best.strength):
+                best = finding
+        return best if best is not None and best.strength >= _SUSPECT else None
+
+    def judge(self, closed: int, limit_bytes: float | None, above: float = 0.0) -> Finding | None:
+        """Look again at the widths that closed a bucket; returns the strongest growth found in them.
+
+        Args:
+            closed: What ``Envelope.add`` returned.
+            limit_bytes: The limit, if any.
+            above: Only growth faster than so many bytes per second is of interest.
+        """
+        best: Finding | None = None
+        for index in range(closed):
+            level = self.envelope.levels[index]
+            if level.closed % due_every(index) or len(level.lows) < MIN_GROWTH_SAMPLES:
+                continue
+            finding = self._look(index, level, limit_bytes, above)
+            self._findings[index] = finding
+            if finding is not None and (best is None or finding.strength > best.strength):
+                best = finding
+        return best
+
+    def _look(self, index: int, level: Level, limit_bytes: float | None, above: float) -> Finding | None:
+        best: Finding | None = None
+        for size in _SIZES:
+            if size > len(level.lows) and size != WINDOW:
+                continue
+            if not self._worth_a_look(index, level, size, limit_bytes, above):
+                continue
+            evidence = weigh(level.window(size), self.envelope, index)
+            if not credible(evidence):
+                continue
+            strength = evidence.span_s / self._patience.needed_s(evidence, limit_bytes)
+            if best is None or strength > best.strength:
+                best = Finding(evidence, strength, index)
+        return best
+
+    def _worth_a_look(
+        self, index: int, level: Level, size: int, limit_bytes: float | None, above: float
+    ) -> bool:
+        """Whether the ends of a window allow for a finding; spares most windows the costly fit."""
+        size = min(size, len(level.lows))
+        first, last = level.lows[-size], level.lows[-1]
+        rise = last - first
+        if rise < _ROUGHLY * MATERIAL_SHARE * last:
+            return False
+        if self.envelope.levels[0].lows[-1] < last - _GIVEN_BACK_SHARE * rise:
+            return False
+        start = level.times[-size]
+        span = level.times[-1] - start
+        if rise < above * span:
+            return False
+        headroom = (limit_bytes if limit_bytes is not None else 2.0 * last) - last
+        if span < _ROUGHLY * _SUSPECT * self._patience.least_s(headroom * span / rise):
+            return False
+        past = self.envelope.before(start, index)
+        return past is None or last - past.trough_bytes >= _ROUGHLY * NEW_SHARE * rise
+
+
+def due_every(index: int) -> int:
+    """After how many closed buckets a level is judged: an eighth of a window, less where it costs nothing."""
+    return (4, 2)[index] if index < 2 else 1

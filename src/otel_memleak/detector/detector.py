@@ -1,0 +1,267 @@
+"""The detector: samples in, alerts out."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable
+
+from otel_memleak.detector._alerts import GrowthRules, Moment, leak_alert, rss_alert
+from otel_memleak.detector._baseline import Baseline
+from otel_memleak.detector._forecast import Forecast, forecast
+from otel_memleak.detector._incidents import Incident
+from otel_memleak.detector._progress import Progress
+from otel_memleak.detector._rss import RssWatch, Threshold, resolve_thresholds
+from otel_memleak.detector._timeline import Timeline
+from otel_memleak.detector._trend import Trend
+from otel_memleak.detector._validation import limit, positive, threshold
+from otel_memleak.detector._watch import Finding, GrowthWatch
+from otel_memleak.types import MB, LeakAlert, Severity, State
+
+_HOUR = 3600.0
+_NEAR_WINDOWS = 12.0
+_MOST_BYTES = 2.0**60
+_LATEST_S = 1e12
+_SOON_SPANS = 3.0
+_FASTER = 1.5
+"""Growth that is found already is followed; looked for is only what would be faster by this factor."""
+
+
+class LeakDetector:
+    """Says from the resident memory of one process, sample by sample, whether it leaks.
+
+    Guards against memory that is never given back (CWE-401, CWE-772) before it exhausts the limit of the
+    container or the host (CWE-400). Pure: no clock, no thread, no input or output; constant memory, whatever
+    is fed; `update` never raises.
+
+    Growth is measured by the Theil-Sen slope of the lower envelope on many time scales at once, and is a leak
+    when it is material, clear of the noise, new, going on, and has been watched for long enough; see the
+    package's docstring. Its rate does not decide that, only how bad it is.
+
+    Args:
+        limit_bytes: The limit that will kill the process, bytes; None when there is none.
+        sampling_interval_seconds: Expected time between samples. They may come at any spacing.
+        baseline_window_seconds: Time the samples span whose median is the baseline; the unit of the short
+            time scales.
+        patience_seconds: How long growth is watched before it is called a leak. None: the less time is left
+            to the limit the shorter, about 7 hours where there is plenty, more where the
+            growth is in doubt.
+        growth_warning_bytes_per_hour: Rate from which an alert's reason is the growth itself.
+        growth_critical_bytes_per_hour: Rate from which an alert is critical.
+        rss_warning_bytes: Resident memory to warn at; ``"auto"`` is 80 % of the limit, or 256 MB without
+            one; None or 0 is off.
+        rss_critical_bytes: Resident memory to alarm at; ``"auto"`` is 90 % of the limit, or 512 MB without
+            one; None or 0 is off.
+        alert_interval_seconds: At most one alert of a kind and severity in this time.
+        id_factory: Makes the identity of an incident; default 32 random hexadecimal digits.
+
+    Raises:
+        ValueError: An argument is out of range; the message names it.
+    """
+
+    def __init__(
+        self,
+        limit_bytes: float | None = None,
+        *,
+        sampling_interval_seconds: float = 60.0,
+        baseline_window_seconds: float = 300.0,
+        patience_seconds: float | None = None,
+        growth_warning_bytes_per_hour: float = 50.0 * MB,
+        growth_critical_bytes_per_hour: float = 100.0 * MB,
+        rss_warning_bytes: Threshold = "auto",
+        rss_critical_bytes: Threshold = "auto",
+        alert_interval_seconds: float = 3600.0,
+        id_factory: Callable[[], str] | None = None,
+    ) -> None:
+        self._limit = limit("limit_bytes", limit_bytes)
+        interval = positive("sampling_interval_seconds", sampling_interval_seconds)
+        window = positive("baseline_window_seconds", baseline_window_seconds)
+        patience = None if patience_seconds is None else positive("patience_seconds", patience_seconds)
+        self._rules = GrowthRules(
+            warning=positive("growth_warning_bytes_per_hour", growth_warning_bytes_per_hour) / _HOUR,
+            critical=positive("growth_critical_bytes_per_hour", growth_critical_bytes_per_hour) / _HOUR,
+            near_s=_NEAR_WINDOWS * window,
+        )
+        self._rss_settings = (
+            threshold("rss_warning_bytes", rss_warning_bytes),
+            threshold("rss_critical_bytes", rss_critical_bytes),
+        )
+        pause = positive("alert_interval_seconds", alert_interval_seconds, zero=True)
+        new_id = id_factory if id_factory is not None else _random_id
+        self._thresholds = resolve_thresholds(*self._rss_settings, self._limit)
+        self._timeline = Timeline(interval)
+        self._baseline = Baseline(window)
+        self._watch = GrowthWatch(interval, window, patience)
+        self._progress: Progress | None = None
+        self._ended: Progress | None = None
+        self._rss_watch = RssWatch(window)
+        self._leak = Incident(new_id, pause)
+        self._rss_incident = Incident(new_id, pause)
+        self._time = 0.0
+        self._rss = 0.0
+
+    @property
+    def limit_bytes(self) -> float | None:
+        """The limit the forecast is made against, bytes; may be set while running."""
+        return self._limit
+
+    @limit_bytes.setter
+    def limit_bytes(self, value: float | None) -> None:
+        self._limit = limit("limit_bytes", value)
+        self._thresholds = resolve_thresholds(*self._rss_settings, self._limit)
+
+    @property
+    def state(self) -> State:
+        """``warming_up`` until there is a baseline and enough to judge; then what growth there is."""
+        if self._leak.open:
+            return "leaking"
+        if self._baseline.value_bytes is None or not self._watch.ready:
+            return "warming_up"
+        return "stable" if self._watch.strongest is None else "suspect"
+
+    @property
+    def baseline_bytes(self) -> float | None:
+        """Median of the first samples spanning the baseline window, bytes; None before that."""
+        return self._baseline.value_bytes
+
+    @property
+    def growth_bytes_per_hour(self) -> float:
+        """Robust rate of what is retained, bytes per hour; 0.0 while nothing grows credibly."""
+        trend = self._trend
+        return max(0.0, trend.slope * _HOUR) if trend is not None else 0.0
+
+    @property
+    def growth_interval(self) -> tuple[float, float] | None:
+        """95 % interval of the growth, bytes per hour; None while nothing grows credibly."""
+        trend = self._trend
+        return (trend.low * _HOUR, trend.high * _HOUR) if trend is not None else None
+
+    @property
+    def time_to_limit_s(self) -> float | None:
+        """Seconds until the limit at the present growth; None without a limit or growth."""
+        ahead = self._forecast
+        return ahead.seconds if ahead is not None else None
+
+    @property
+    def noise_bytes(self) -> float:
+        """Standard deviation of what is retained around its trend, bytes."""
+        return self._watch.noise_bytes
+
+    @property
+    def _trend(self) -> Trend | None:
+        if self._progress is not None:
+            return self._progress.trend
+        strongest = self._watch.strongest
+        return strongest.evidence.trend if strongest is not None else None
+
+    @property
+    def _forecast(self) -> Forecast | None:
+        trend = self._trend
+        return forecast(self._limit, self._rss, trend) if trend is not None else None
+
+    def update(self, time_s: float | None, rss_bytes: float | None) -> LeakAlert | None:
+        """Take one sample; never raises on what a sample can be.
+
+        Args:
+            time_s: When, seconds, on any clock. Samples may be missing, repeated or late, and the clock may
+                jump.
+            rss_bytes: Resident memory, bytes. What is not a positive number is a reading that failed.
+
+        Returns:
+            An alert, if there is something new to say. When there are two things, the leak comes first and
+            the other with the next sample.
+        """
+        now, rss = _number(time_s), _number(rss_bytes)
+        if now is None or rss is None or not 0.0 < rss <= _MOST_BYTES or abs(now) > _LATEST_S:
+            return None
+        if not self._timeline.advance(now):
+            return None
+        elapsed = self._timeline.elapsed_s
+        self._time, self._rss = now, rss
+        self._rss_watch.add(elapsed, rss, self._thresholds)
+        self._follow(elapsed, rss)
+        return self._announce(elapsed)
+
+    def _follow(self, elapsed: float, rss: float) -> None:
+        restarted = self._watch.restarted(elapsed, rss, self._baseline.value_bytes)
+        if restarted is None:
+            return
+        if restarted:
+            self._baseline.restart()
+            self._close_leak(elapsed)
+        self._baseline.add(elapsed, rss)
+        closed = self._watch.envelope.add(elapsed, rss)
+        if closed and self._baseline.value_bytes is not None:
+            self._judge(elapsed, closed)
+
+    def _judge(self, elapsed: float, closed: int) -> None:
+        above = 0.0 if self._progress is None else _FASTER * self._progress.trend.slope
+        finding = self._watch.judge(closed, self._limit, above)
+        if finding is not None and finding.strength >= 1.0:
+            self._convict(finding, elapsed)
+        elif self._progress is not None:
+            if self._progress.over(closed):
+                self._close_leak(elapsed)
+            else:
+                self._leak.raise_to(self._severity(self._progress.trend), elapsed, 0.0)
+
+    def _convict(self, finding: Finding, elapsed: float) -> None:
+        if self._progress is None:
+            self._progress = Progress(finding, self._watch.envelope)
+        else:
+            self._progress.found_again(finding)
+        reopen_s = max(self._leak.interval_s, _SOON_SPANS * finding.evidence.span_s)
+        self._leak.raise_to(self._severity(finding.evidence.trend), elapsed, reopen_s)
+
+    def _close_leak(self, elapsed: float) -> None:
+        if self._progress is not None:
+            self._ended, self._progress = self._progress, None
+            self._leak.end(elapsed)
+
+    def _severity(self, trend: Trend) -> Severity:
+        ahead = forecast(self._limit, self._rss, trend)
+        return self._rules.severity(trend.slope, ahead.seconds if ahead is not None else None)
+
+    def _announce(self, elapsed: float) -> LeakAlert | None:
+        said = self._leak.announce(elapsed)
+        if said is not None:
+            return self._leak_alert(over=said == "quiet")
+        if self._rss_watch.severity is None:
+            self._rss_incident.end(elapsed)
+        else:
+            self._rss_incident.raise_to(self._rss_watch.severity, elapsed, self._rss_incident.interval_s)
+        said = self._rss_incident.announce(elapsed)
+        if said is None:
+            return None
+        moment = self._moment(self._rss_incident)
+        return rss_alert(moment, self._rss_watch.threshold_bytes, over=said == "quiet")
+
+    def _leak_alert(self, *, over: bool) -> LeakAlert | None:
+        progress = self._ended if over else self._progress
+        if progress is None:
+            return None
+        onset = self._timeline.fed_time(progress.onset_s)
+        return leak_alert(self._moment(self._leak), progress, self._rules, onset, over=over)
+
+    def _moment(self, incident: Incident) -> Moment:
+        return Moment(
+            id=incident.id,
+            severity=incident.worst,
+            time_s=self._time,
+            rss_bytes=self._rss,
+            baseline_bytes=self._baseline.value_bytes,
+            limit_bytes=self._limit,
+        )
+
+
+def _random_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _number(value: object) -> float | None:
+    """A finite float, or None for everything else."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except Exception:  # a reading may be anything; what is no number is a failed reading
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,193 @@
+"""Counting this process's threads, file descriptors and sockets by what made them.
+
+Names of functions, classes and kinds only: no path, address or thread argument is read out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, Final, cast
+
+from otel_memleak.diagnosis._tasks import read_tasks
+from otel_memleak.diagnosis.resources import OTHERS, ResourceReading
+
+_MOST_NAMES: Final = 64
+_MOST_DESCRIPTORS: Final = 20_000
+_MOST_TABLE_BYTES: Final = 1024 * 1024
+_LONGEST_STEM: Final = 40
+_POOL_WORKER: Final = "concurrent.futures.thread:_worker"
+_KINDS: Final = (
+    ("socket:", "socket"),
+    ("pipe:", "pipe"),
+    ("/memfd:", "memfd"),
+    ("/dev/", "device"),
+    ("/proc/", "proc"),
+    ("/", "file"),
+)
+_STATES: Final = {
+    "01": "ESTABLISHED",
+    "02": "SYN_SENT",
+    "03": "SYN_RECV",
+    "04": "FIN_WAIT1",
+    "05": "FIN_WAIT2",
+    "06": "TIME_WAIT",
+    "07": "CLOSE",
+    "08": "CLOSE_WAIT",
+    "09": "LAST_ACK",
+    "0A": "LISTEN",
+    "0B": "CLOSING",
+}
+
+
+def read_resources(
+    time_s: float, native_threads: int | None = None, proc_root: str = "/proc"
+) -> ResourceReading:
+    """Count everything once; about 5 µs a descriptor and 1 µs a task. Never raises.
+
+    Args:
+        time_s: The time of the reading, on the sample clock, in seconds.
+        native_threads: Threads of the process as the kernel counts them, if known; those that Python
+            does not know are reported as ``(not Python's)``.
+        proc_root: Where ``/proc`` is.
+    """
+    descriptors, inodes = _read_descriptors(proc_root)
+    tasks, waits = read_tasks()
+    return ResourceReading(
+        time_s=time_s,
+        threads=_read_threads(native_threads),
+        descriptors=descriptors,
+        sockets=_read_socket_states(inodes, proc_root) if descriptors is not None else None,
+        tasks=commonest(tasks) if tasks is not None else None,
+        waits=waits,
+    )
+
+
+def commonest(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the 64 commonest names, the rest as one."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    kept = dict(ranked[:_MOST_NAMES])
+    rest = sum(count for _, count in ranked[_MOST_NAMES:])
+    return {**kept, OTHERS: rest} if rest else kept
+
+
+def _read_threads(native_threads: int | None) -> dict[str, int] | None:
+    threading = sys.modules.get("threading")
+    try:
+        # Not enumerate(): it waits for a lock that whoever starts a thread may be holding.
+        threads: list[Any] = list(getattr(threading, "_active").values())  # noqa: B009
+    except Exception:  # a thread started or ended in this very moment, or another implementation
+        return None
+    counts = Counter(_thread_name(thread) for thread in threads)
+    if native_threads is not None and native_threads > len(threads):
+        counts["(not Python's)"] = native_threads - len(threads)
+    return commonest(counts)
+
+
+def _thread_name(thread: Any) -> str:
+    try:
+        attributes: dict[str, Any] = object.__getattribute__(thread, "__dict__")
+    except AttributeError:
+        attributes = {}
+    cls = cast("type[object]", type(thread))
+    name = callable_name(attributes.get("_target")) or f"{cls.__module__}:{cls.__qualname__}"
+    if name == _POOL_WORKER:
+        # The executor's prefix says whose pool it is; the numbers in it would make a name of each thread.
+        given = attributes.get("_name")
+        stem = re.sub(r"\d+", "", given).strip("-_ ") if type(given) is str else ""
+        return f"{name} [{stem[:_LONGEST_STEM]}]" if stem else name
+    if name == "threading:Timer":
+        function = callable_name(attributes.get("function"))
+        return f"{name} [{function}]" if function else name
+    return name
+
+
+def callable_name(value: object) -> str:
+    """Return ``module:qualname`` of a function, method or partial; empty for anything else.
+
+    Nothing of the application runs: only attributes that the interpreter itself provides are read.
+    """
+    for _ in range(8):  # partials of partials, without trusting that they end
+        kind = type(value)
+        if kind is MethodType:
+            value = cast(MethodType, value).__func__
+        elif kind.__module__ == "functools" and kind.__qualname__ == "partial":
+            value = object.__getattribute__(value, "func")
+        elif kind is FunctionType or kind is BuiltinFunctionType:
+            return f"{getattr(value, '__module__', None) or '?'}:{getattr(value, '__qualname__', '?')}"
+        else:
+            return ""
+    return ""
+
+
+def _read_descriptors(proc_root: str) -> tuple[dict[str, int] | None, set[str]]:
+    """Descriptors by kind, and the inodes of the sockets among them."""
+    folder = os.path.join(proc_root, "self", "fd")
+    counts: Counter[str] = Counter()
+    inodes: set[str] = set()
+    try:
+        with os.scandir(folder) as entries:
+            for number, entry in enumerate(entries):
+                if number >= _MOST_DESCRIPTORS:
+                    return None, set()
+                target = _link(entry.path)
+                counts[descriptor_kind(target)] += 1
+                if target.startswith("socket:["):
+                    inodes.add(target[8:-1])
+    except OSError:
+        return None, set()
+    return commonest(counts), inodes
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:  # closed meanwhile
+        return ""
+
+
+def descriptor_kind(target: str) -> str:
+    """Return the kind of what a descriptor's link in ``/proc/self/fd`` points to; never a path."""
+    if target.startswith("anon_inode:"):
+        return re.sub(r"[^a-z_]", "", target[len("anon_inode:") :]) or "other"
+    return next((kind for prefix, kind in _KINDS if target.startswith(prefix)), "other")
+
+
+def _read_socket_states(inodes: set[str], proc_root: str) -> dict[str, int] | None:
+    if not inodes:
+        return {}
+    counts: Counter[str] = Counter()
+    for table in ("tcp", "tcp6"):
+        lines = _lines(os.path.join(proc_root, "self", "net", table))
+        if lines is None:
+            return None
+        counts.update(socket_states(lines, inodes))
+    return dict(counts)
+
+
+def _lines(path: str) -> list[str] | None:
+    """Lines of a table of the kernel, None when it is longer than 1 MB: it lists the whole host's."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            content = bytearray()
+            while part := file.read(65536):
+                content += part
+                if len(content) > _MOST_TABLE_BYTES:
+                    return None
+    except FileNotFoundError:  # no IPv6
+        return []
+    except OSError:
+        return None
+    return content.decode("ascii", "replace").splitlines()
+
+
+def socket_states(lines: Iterable[str], inodes: set[str]) -> Iterable[str]:
+    """Yield the state of each socket of ``/proc/net/tcp`` whose inode is one of these."""
+    for line in lines:
+        fields = line.split()
+        if len(fields) > 9 and fields[9] in inodes:
+            yield _STATES.get(fields[3].upper(), "other")

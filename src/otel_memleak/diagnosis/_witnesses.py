@@ -1,0 +1,134 @@
+"""Taking the readings by which kinds of memory are told apart, and keeping a bounded number of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import fields
+from typing import Any, Final
+
+from otel_memleak.diagnosis._growth import Witness
+from otel_memleak.probes import (
+    PageReading,
+    ProbeError,
+    read_allocated_blocks,
+    read_malloc,
+    read_pages,
+    read_tracemalloc_bytes,
+)
+
+_CAPACITY: Final = 64
+_SCALES: Final = (1, 8, 64, 512, 4096)
+_WITNESSES: Final = tuple(field.name for field in fields(Witness) if field.name != "time_s")
+_THROUGHOUT: Final = frozenset({"traced_bytes", "tracing_bytes"})
+"""Means nothing for a stretch in only part of which it was read."""
+
+
+def read_witness(time_s: float, rss_bytes: int | None, proc_root: str = "/proc") -> Witness:
+    """Read every witness there is, in about 0.1 ms (more where malloc has very many free chunks).
+
+    Args:
+        time_s: The time of the sample it belongs to, in seconds.
+        rss_bytes: The resident set size of that sample; where the kernel says what the resident memory
+            consists of, the sum of its kinds is used instead, so that the parts add up.
+        proc_root: Where ``/proc`` is.
+
+    Returns:
+        The reading; what could not be read is None. Never raises.
+    """
+    try:
+        pages = read_pages(proc_root)
+    except ProbeError:
+        pages = PageReading()
+    malloc = read_malloc()
+    blocks = read_allocated_blocks()
+    traced = read_tracemalloc_bytes()
+    return Witness(
+        time_s=time_s,
+        rss_bytes=_resident(pages, rss_bytes),
+        file_bytes=pages.file_bytes,
+        shared_bytes=pages.shared_bytes,
+        swapped_bytes=pages.swapped_bytes,
+        malloc_in_use_bytes=malloc.in_use_bytes if malloc is not None else None,
+        malloc_kept_bytes=malloc.kept_free_bytes if malloc is not None else None,
+        allocated_blocks=blocks,
+        peak_blocks=blocks,
+        traced_bytes=traced[0] if traced is not None else None,
+        tracing_bytes=_tracing_bytes() if traced is not None else None,
+        threads=pages.threads,
+    )
+
+
+def _tracing_bytes() -> int:
+    import tracemalloc  # not there in every sub-interpreter; it is when something is traced
+
+    return tracemalloc.get_tracemalloc_memory()
+
+
+def _resident(pages: PageReading, rss_bytes: int | None) -> int | None:
+    kinds = (pages.anonymous_bytes, pages.file_bytes, pages.shared_bytes)
+    known = [kind for kind in kinds if kind is not None]
+    return sum(known) if len(known) == len(kinds) else rss_bytes
+
+
+class WitnessSeries:
+    """The readings of a process's life, at most 320 of them: the finer, the more recent.
+
+    Kept on five scales: the last 64 readings, and the last 64 stretches of 8, 64, 512 and 4096 readings
+    (at one a minute: an hour, 8 hours, 3 days, 22 days, half a year). A stretch keeps the least of every
+    witness (and of the blocks the most besides): what is left when work in progress is done, whenever in
+    the stretch that was. Picking single readings would take them at random points of every cycle of the
+    application.
+    """
+
+    __slots__ = ("_scales",)
+
+    def __init__(self) -> None:
+        self._scales = tuple(_Scale(readings) for readings in _SCALES)
+
+    def offer(self, witness: Witness) -> None:
+        """Take in the next reading."""
+        for scale in self._scales:
+            scale.offer(witness)
+
+    def readings(self, since_s: float = float("-inf")) -> list[Witness]:
+        """What there is since then, on the finest scale that reaches so far back, oldest first.
+
+        Args:
+            since_s: The onset of an incident, on the sample clock; default the first reading.
+        """
+        scale = next((scale for scale in self._scales if scale.reaches(since_s)), self._scales[-1])
+        return [witness for witness in scale.stretches if witness.time_s >= since_s]
+
+
+class _Scale:
+    __slots__ = ("_complete", "_in_last", "_per_stretch", "stretches")
+
+    def __init__(self, per_stretch: int) -> None:
+        self._per_stretch = per_stretch
+        self._in_last = per_stretch
+        self._complete = True
+        self.stretches: deque[Witness] = deque(maxlen=_CAPACITY)
+
+    def offer(self, witness: Witness) -> None:
+        if self._in_last < self._per_stretch:
+            self.stretches[-1] = least(self.stretches[-1], witness)
+            self._in_last += 1
+        else:
+            self._complete = self._complete and len(self.stretches) < _CAPACITY
+            self.stretches.append(witness)
+            self._in_last = 1
+
+    def reaches(self, time_s: float) -> bool:
+        return self._complete or self.stretches[0].time_s <= time_s
+
+
+def least(first: Witness, second: Witness) -> Witness:
+    """Return one reading for two: of every witness the lesser, of the peak the greater, the first's time."""
+    values: dict[str, Any] = {}
+    for name in _WITNESSES:
+        both = (getattr(first, name), getattr(second, name))
+        known = [value for value in both if value is not None]
+        pick = max if name == "peak_blocks" else min
+        enough = 2 if name in _THROUGHOUT else 1
+        values[name] = pick(known) if len(known) >= enough else None
+    return Witness(time_s=first.time_s, **values)

@@ -1,0 +1,103 @@
+"""A snapshot seen from its parent: read from, killed, reaped; never waited for without a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import Final
+
+from otel_memleak.diagnosis.census import _message
+
+_POLL_MS: Final = 100
+_REAP_S: Final = 2.0
+_CHUNK_BYTES: Final = 1 << 16
+
+_left_behind: Final[set[int]] = set()
+"""Killed, but not gone within the time: the kernel was busy with them. Reaped by the next census."""
+
+
+def receive(fd: int, give_up: Callable[[], bool]) -> bytes | None:
+    """Read one message from a pipe.
+
+    Args:
+        fd: A non-blocking descriptor.
+        give_up: Asked ten times a second.
+
+    Returns:
+        The message; None if the other end closed too early or we gave up.
+
+    Raises:
+        MalformedMessageError: Something else arrived.
+    """
+    received = bytearray()
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    while missing := _message.bytes_missing(received):
+        if give_up():
+            return None
+        if not poll.poll(_POLL_MS):
+            continue
+        try:
+            part = os.read(fd, min(missing, _CHUNK_BYTES))
+        except BlockingIOError:
+            continue
+        if not part:
+            return None
+        received += part
+    return bytes(received)
+
+
+def finish(pid: int, pid_fd: int) -> None:
+    """Make sure a child is gone, whatever it is doing and whoever else waits for children.
+
+    Args:
+        pid: A child of ours.
+        pid_fd: Its pidfd, or -1: by its number it is only killed when it is known to be ours still.
+    """
+    deadline = time.monotonic() + _REAP_S
+    pause_s = 0.0005
+    while not _is_gone(pid):
+        _kill(pid, pid_fd)
+        if time.monotonic() > deadline:
+            _left_behind.add(pid)
+            return
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 2, 0.02)
+
+
+def open_pid_fd(pid: int) -> int:
+    """A handle on a child that cannot come to mean another process; -1 where there is none."""
+    opener = getattr(os, "pidfd_open", None)
+    if opener is None or not hasattr(signal, "pidfd_send_signal"):
+        return -1
+    try:
+        return int(opener(pid))
+    except OSError:
+        return -1
+
+
+def reap_left_behind() -> None:
+    """Collect children that could not be collected in time."""
+    for pid in tuple(_left_behind):
+        if _is_gone(pid):
+            _left_behind.discard(pid)
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] != 0
+    except OSError:
+        # Reaped by the application's own loop, or by the kernel where SIGCHLD is ignored.
+        return True
+
+
+def _kill(pid: int, pid_fd: int) -> None:
+    with contextlib.suppress(OSError):
+        if pid_fd >= 0:
+            signal.pidfd_send_signal(pid_fd, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)

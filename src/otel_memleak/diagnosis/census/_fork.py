@@ -1,0 +1,138 @@
+"""Fork in a way that the application does not notice, and run something in the copy before anybody else does.
+
+The copy must go through `os.fork`: only the interpreter can give it the GIL anew. Hooks that others
+registered with `os.register_at_fork` run in it, those registered before ours even before us; our hook never
+returns.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+LONG_S: Final = 1000.0
+"""A switch interval that no snapshot lives to see."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """What a marked child is to do, and how to know it."""
+
+    parent_pid: int
+    thread_id: int
+    work: Callable[[], None]
+
+
+_errand: _Errand | None = None
+_hooked: Final[list[bool]] = []
+
+
+def is_census_child() -> bool:
+    """Whether this process is a snapshot, for fork hooks that must not start anything in one."""
+    errand = _errand
+    return (
+        errand is not None
+        and errand.thread_id == threading.get_ident()
+        and errand.parent_pid != os.getpid()
+        and errand.parent_pid == os.getppid()
+    )
+
+
+def fork_and_run(work: Callable[[], None]) -> int:
+    """Fork; the child does the work and exits without a trace.
+
+    Args:
+        work: Runs in the child, on its only thread, with all signals blocked.
+
+    Returns:
+        The child's pid.
+
+    Raises:
+        OSError: The system refused (no memory, too many processes, a sandbox).
+        RuntimeError: The interpreter refused (a sub-interpreter, shutting down).
+    """
+    global _errand
+    _register_hook()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    _errand = _Errand(os.getpid(), threading.get_ident(), work)
+    try:
+        pid = _quiet_fork()
+        if pid == 0:
+            # The hook did not know its child: the parent died meanwhile.
+            os._exit(1)
+        return pid
+    finally:
+        _errand = None
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _make_quiet_fork() -> Callable[[], int]:
+    """`os.fork`, called from a module that has no name.
+
+    Python 3.12 warns of a fork among threads in the name of the calling module, and drops the warning when
+    ``__name__`` is None; so nothing is printed, no filter is touched and ``-W error`` raises nothing.
+    """
+
+    def fork() -> int:
+        return os.fork()
+
+    namespace: dict[str, Any] = {"__name__": None, "__builtins__": {}, "os": os}
+    return types.FunctionType(fork.__code__, namespace, "fork")
+
+
+_quiet_fork: Final = _make_quiet_fork()
+
+
+def _register_hook() -> None:
+    if not _hooked:
+        _hooked.append(True)
+        os.register_at_fork(after_in_child=_after_in_child)
+
+
+def _after_in_child() -> None:
+    global _errand
+    errand = _errand
+    if errand is None:
+        return
+    if not is_census_child():
+        # Another thread's fork happened to fall into ours.
+        _errand = None
+        return
+    _run_and_exit(errand)
+
+
+def _run_and_exit(errand: _Errand) -> NoReturn:
+    code = 1
+    try:
+        # Threads that other hooks have started here wait for their turn until the process is gone.
+        sys.setswitchinterval(LONG_S)
+        _silence_tools()
+        errand.work()
+        code = 0
+    except BaseException:
+        # Whatever it was, it must not return to the application.
+        code = 1
+    finally:
+        os._exit(code)
+
+
+def _silence_tools() -> None:
+    """Tracers, profilers and the reporting of broken finalisers are code of the application's."""
+    sys.settrace(None)
+    sys.setprofile(None)
+    sys.unraisablehook = _ignore
+    monitoring = getattr(sys, "monitoring", None)
+    if monitoring is not None:
+        for tool in range(6):
+            if monitoring.get_tool(tool) is not None:
+                monitoring.set_events(tool, 0)
+
+
+def _ignore(_: object) -> None:
+    return None

@@ -1,0 +1,32 @@
+"""What a census may cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from otel_memleak.types import MB
+
+
+@dataclass(frozen=True, slots=True)
+class CensusBudget:
+    """What a census may cost.
+
+    Attributes:
+        deadline_s: Seconds from the fork until the snapshot is killed. It stops looking after two thirds of
+            them and says what it has seen.
+        idle_s: Seconds for which the snapshot runs only when a core is idle; then it takes a modest share.
+        memory_bytes: What the snapshot may allocate for itself, besides the copies of pages it touches.
+        in_process_s: CPU seconds of a look from inside, where there can be no snapshot.
+        slice_s: Longest such look without letting other threads run.
+    """
+
+    deadline_s: float = 60.0
+    idle_s: float = 2.0
+    memory_bytes: int = 256 * MB
+    in_process_s: float = 2.0
+    slice_s: float = 0.002
+
+    @property
+    def looking_s(self) -> float:
+        """Seconds after which a snapshot stops looking."""
+        return self.deadline_s * 2 / 3

@@ -1,0 +1,267 @@
+"""Walk the object graph, nearest first, and count every object once where it was first reached.
+
+`gc.get_referents` calls ``tp_traverse`` and nothing else, so no code of the application runs. Objects are
+taken in batches of one shape: the many objects of a leak differ in nothing but their address.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from otel_memleak.diagnosis.census._kinds import ATOM, COLLECTION, NAMESPACE, Kinds, length_of
+from otel_memleak.diagnosis.census._labels import ELEMENT, attribute, label_edge
+from otel_memleak.diagnosis.census._marks import GRAIN_BITS, PAGE_BITS, SLOT_MASK, SLOTS, Marks
+from otel_memleak.diagnosis.census._tree import Node
+
+BATCH: Final = 512
+SMALL_BATCH: Final = 32
+"""In a running process, so that other threads get their turn."""
+HUGE: Final = 1_000_000
+"""There, a container with more elements is only measured: to list them would stop the process."""
+PLACES: Final = 128
+"""Places of a struct that are told apart."""
+MAX_NODES: Final = 150_000
+MAX_LABELS: Final = 512
+"""Differently named children one shape may have; what comes later is an element like any other."""
+MANY_TYPES: Final = "(other)"
+INSIDE: Final = "(inside)"
+BIG_BYTES: Final = 64 * 1024
+"""Text, numbers and buffers in an attribute count as part of their holder, unless as big as this."""
+SMALL_TREE: Final = 40
+"""A global that leads to no more new objects than this is part of its module: most functions are."""
+
+
+class Walker:
+    """Breadth-first over everything that can be reached from what it is given.
+
+    Args:
+        may_peek: Whether frames may be asked for their locals (a copy of the process may, the process not).
+        max_nodes: Shapes that are told apart.
+        enough: Objects of one shape that are looked into; the rest is taken to be like them. None for all.
+    """
+
+    def __init__(self, *, may_peek: bool, max_nodes: int = MAX_NODES, enough: int | None = None) -> None:
+        self.root = Node(None, "", "", ATOM)
+        self.marks = Marks()
+        self.kinds = Kinds()
+        self._may_peek = may_peek
+        self._max_nodes = max_nodes
+        self._enough = enough
+        self._batch = BATCH if enough is None else SMALL_BATCH
+        self._nodes = 0
+        self._queue: deque[Node] = deque()
+        self._late: deque[Node] = deque()
+
+    def add(self, parent: Node, label: str, thing: object, mode: int | None = None) -> None:
+        """Count an object at a place of the caller's naming, unless it has been counted."""
+        if self.marks.put(id(thing)):
+            self._count(self._part(parent, label, thing, mode), thing)
+
+    def add_global(self, parent: Node, label: str, thing: object) -> None:
+        """Count an object of a module's, as part of the module if there is next to nothing to it."""
+        if self.marks.put(id(thing)) and not self._absorbed(parent, thing):
+            self._count(self._part(parent, label, thing, None), thing)
+
+    def locals_of(self, frame: Any) -> list[tuple[str, object]]:
+        """Locals of a running function; before 3.13 the frame keeps a copy, so only a snapshot may ask."""
+        if not self._may_peek and sys.version_info < (3, 13):
+            return []
+        return list(dict(frame.f_locals).items())
+
+    def run(self) -> Iterator[None]:
+        """Walk until nothing is left; gives way after every batch, for a caller with a deadline.
+
+        What this package's own objects hold comes last: all of it that belongs to the application has then
+        been found at the application's own places.
+        """
+        while self._queue or self._late:
+            queue = self._queue or self._late
+            node = queue[0]
+            batch = node.pending[-self._batch :]
+            del node.pending[-self._batch :]
+            if self._enough is not None and node.looked_into + len(batch) >= self._enough:
+                node.pending.clear()
+            if not node.pending:
+                queue.popleft()
+                node.queued = False
+            if self._enough is None or node.looked_into < self._enough:
+                node.looked_into += len(batch)
+                self._look_into(node, batch)
+            if self._enough is not None:
+                self._release_surplus(node, self._enough)
+            yield
+
+    def abandon(self) -> None:
+        """Drop what is left to do."""
+        for node in (*self._queue, *self._late):
+            node.pending.clear()
+        self._queue.clear()
+        self._late.clear()
+
+    @staticmethod
+    def _release_surplus(node: Node, enough: int) -> None:
+        """Hold on to no more objects of the application than will be looked into."""
+        for child in node.by_type.values():
+            del child.pending[enough:]
+
+    def _look_into(self, node: Node, batch: list[object]) -> None:
+        node.exemplar = batch[0]
+        if node.mode == COLLECTION:
+            if self._enough is not None:
+                batch = [thing for thing in batch if not self._is_huge(node, thing)]
+            self._elements(node, gc.get_referents(*batch))
+            if node.is_dict:
+                # Text keys are not among the referents of a dict.
+                for table in batch:
+                    self._elements(node, dict.keys(table))  # type: ignore[arg-type]  # see Node.is_dict
+        elif node.mode == NAMESPACE:
+            for table in batch:
+                self._attributes(node, table)
+        else:
+            for thing in batch:
+                node.exemplar = thing
+                self._places(node, thing)
+
+    def _is_huge(self, node: Node, thing: object) -> bool:
+        size = length_of(thing)
+        if size > HUGE:
+            node.child(ELEMENT, MANY_TYPES, ATOM).count += size
+        return size > HUGE
+
+    def _elements(self, node: Node, contents: Iterable[object]) -> None:
+        """The hot loop: see `Marks.put` and `_count`, written out."""
+        by_type, pages, getsizeof = node.by_type, self.marks.pages, sys.getsizeof
+        for thing in contents:
+            child = by_type.get(id(type(thing)))
+            if child is None:
+                child = by_type[id(type(thing))] = self._child(node, ELEMENT, thing, None)
+            address = id(thing)
+            page = pages.get(address >> PAGE_BITS)
+            if page is None:
+                page = pages[address >> PAGE_BITS] = bytearray(SLOTS)
+            slot = (address >> GRAIN_BITS) & SLOT_MASK
+            if page[slot]:
+                continue
+            page[slot] = 1
+            child.count += 1
+            child.own_bytes += getsizeof(thing) if child.sized else child.fixed_bytes
+            if child.mode:
+                child.pending.append(thing)
+                if not child.queued:
+                    self._enqueue(child)
+
+    def _places(self, node: Node, holder: object) -> None:
+        """The other hot loop."""
+        by_place, pages, getsizeof = node.by_type, self.marks.pages, sys.getsizeof
+        thing: object
+        for place, thing in enumerate(gc.get_referents(holder)):
+            key = id(type(thing)) * PLACES + (place if place < PLACES else PLACES - 1)
+            child = by_place.get(key)
+            if child is None:
+                child = by_place[key] = self._placed(node, holder, thing)
+            address = id(thing)
+            page = pages.get(address >> PAGE_BITS)
+            if page is None:
+                page = pages[address >> PAGE_BITS] = bytearray(SLOTS)
+            slot = (address >> GRAIN_BITS) & SLOT_MASK
+            if page[slot]:
+                continue
+            page[slot] = 1
+            child.count += 1
+            child.own_bytes += getsizeof(thing) if child.sized else child.fixed_bytes
+            if child.mode:
+                child.pending.append(thing)
+                if not child.queued:
+                    self._enqueue(child)
+
+    def _attributes(self, node: Node, table: Any) -> None:
+        by_name = node.by_name
+        of_class = node.parent is not None and node.parent.is_class
+        thing: object
+        for name, thing in table.items():
+            if not self.marks.put(id(thing)) or (of_class and self._absorbed(node, thing)):
+                continue
+            if type(name) is not str or (name not in by_name and len(by_name) >= MAX_LABELS):
+                name = ""
+            by_type = by_name.setdefault(name, {})
+            child = by_type.get(id(type(thing)))
+            if child is None:
+                child = by_type[id(type(thing))] = self._part(node, attribute(name), thing, None)
+            self._count(child, thing)
+
+    def _count(self, child: Node, thing: object) -> None:
+        child.count += 1
+        child.own_bytes += sys.getsizeof(thing) if child.sized else child.fixed_bytes
+        if child.mode:
+            child.pending.append(thing)
+            self._enqueue(child)
+
+    def _enqueue(self, node: Node) -> None:
+        if not node.queued:
+            node.queued = True
+            (self._late if node.ours else self._queue).append(node)
+
+    def _placed(self, node: Node, holder: object, thing: object) -> Node:
+        if self._is_small(thing):
+            return self._inside(node, thing)
+        edge = label_edge(node, self.kinds.of(holder), holder, thing, may_peek=self._may_peek)
+        return self._child(node, edge.label, thing, edge.mode)
+
+    def _part(self, parent: Node, label: str, thing: object, mode: int | None) -> Node:
+        if self._is_small(thing):
+            return self._inside(parent, thing)
+        return self._child(parent, label, thing, mode)
+
+    def _inside(self, parent: Node, thing: object) -> Node:
+        if parent.inside is None:
+            parent.inside = Node(parent, "", INSIDE, ATOM)
+        parent.inside.sized = parent.inside.sized and self.kinds.of(thing).sized
+        return parent.inside
+
+    def _is_small(self, thing: object) -> bool:
+        kind = self.kinds.of(thing)
+        return kind.mode == ATOM and kind.size_of(thing) < BIG_BYTES
+
+    def _absorbed(self, parent: Node, thing: object) -> bool:
+        """Count a global with all it leads to as part of its module or class, if that is next to nothing."""
+        kinds, marks = self.kinds, self.marks
+        parts = [thing]
+        size = 0
+        for part in parts:
+            kind = kinds.of(part)
+            size += kind.size_of(part)
+            if kind.is_class or size > BIG_BYTES:
+                return False
+            if kind.mode == ATOM:
+                continue
+            parts.extend(one for one in gc.get_referents(part) if not marks.get(id(one)))
+            if len(parts) > SMALL_TREE:
+                return False
+        for part in parts:
+            marks.put(id(part))
+        inside = self._inside(parent, thing)
+        inside.count += len(parts)
+        inside.own_bytes += size
+        return True
+
+    def _child(self, parent: Node, label: str, thing: object, mode: int | None) -> Node:
+        kind = self.kinds.of(thing)
+        type_name = kind.name
+        if self._nodes >= self._max_nodes or len(parent.children) >= 4 * MAX_LABELS:
+            label, type_name = ELEMENT, MANY_TYPES
+        before = len(parent.children)
+        child = parent.child(label, type_name, kind.mode if mode is None else mode)
+        if len(parent.children) > before:
+            self._nodes += 1
+            child.sized, child.fixed_bytes, child.is_dict = kind.sized, kind.fixed_bytes, kind.is_dict
+            child.is_class, child.ours = kind.is_class, child.ours or kind.ours
+            child.exemplar = thing
+        else:
+            # Types of one name share a node: what may be called on it is what may be called on all of them.
+            child.sized = child.sized and kind.sized
+            child.is_dict = child.is_dict and kind.is_dict
+        return child

@@ -1,0 +1,218 @@
+"""Keeps the readings that a diagnosis needs, and has a leak looked into.
+
+Everything that takes time happens on a thread that exists only while a leak is looked into. The sampling
+thread pays for a reading of the witnesses: at every sample while growth is suspected, else at every tenth.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from otel_memleak import forks
+from otel_memleak.clock import Clock
+from otel_memleak.diagnosis._resource_reading import read_resources
+from otel_memleak.diagnosis._witnesses import WitnessSeries, read_witness
+from otel_memleak.diagnosis.findings import RouteFindings
+from otel_memleak.diagnosis.resources import ResourceReading, ResourceSeries
+from otel_memleak.guard import Guard
+from otel_memleak.settings import TracemallocMode
+from otel_memleak.types import Diagnosis, LeakAlert, Sample, State
+
+if TYPE_CHECKING:
+    from otel_memleak.diagnosis.census import Census
+    from otel_memleak.diagnosis.investigation import Case, Tracers
+    from otel_memleak.diagnosis.origin import Witness
+
+THREAD_NAME: Final = "OtelMemleakDiagnosis"
+STOP_TIMEOUT_S: Final = 1.0
+_CALM_STRIDE: Final = 10
+_BETWEEN_SUSPICIONS: Final = 60.0
+"""Sampling intervals between two looks for a mere suspicion."""
+
+
+class Diagnoser:
+    """Looks into leaks of this process.
+
+    Args:
+        clock: The sample clock.
+        sampling_interval_s: Seconds between samples.
+        tracemalloc: ``diagnosis`` allows short windows of tracing; with ``on`` the running trace is used.
+        deliver: Called with every diagnosis, on the thread of the investigation.
+        guard: Told of failures.
+        routes: Says what is known of the endpoints.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        sampling_interval_s: float,
+        tracemalloc: TracemallocMode,
+        deliver: Callable[[Diagnosis], None],
+        guard: Guard,
+        routes: Callable[[], RouteFindings] = RouteFindings,
+    ) -> None:
+        self._clock = clock
+        self._interval_s = sampling_interval_s
+        self._tracemalloc = tracemalloc
+        self._deliver = deliver
+        self._guard = guard
+        self._routes = routes
+        self._tracers: Tracers | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Start over, as in a forked child; what the parent was looking into is the parent's."""
+        if self._tracers is not None:
+            self._tracers.abandon()
+            self._tracers = None
+        self._lock = threading.Lock()
+        self._witnesses = WitnessSeries()
+        self._resources = ResourceSeries()
+        self._samples = 0
+        self._rss_bytes: int | None = None
+        self._limit_bytes: int | None = None
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._suspected_s = float("-inf")
+        self._before: Census | None = None
+        self._waiting: Case | None = None
+        self.cpu_time_s = 0.0
+        """CPU seconds that investigations have used in this process."""
+
+    def observe(self, sample: Sample, state: State, limit_bytes: int | None) -> None:
+        """Take in a sample; called on the sampling thread, returns at once."""
+        self._rss_bytes, self._limit_bytes = sample.rss_bytes, limit_bytes
+        growing = state in ("suspect", "leaking")
+        if growing or self._samples % _CALM_STRIDE == 0:
+            witness = read_witness(sample.time_s, sample.rss_bytes)
+            with self._lock:
+                self._witnesses.offer(witness)
+                if growing:
+                    self._resources.offer(read_resources(sample.time_s, witness.threads))
+                elif state == "stable":
+                    self._resources = ResourceSeries()
+        self._samples += 1
+        if state == "suspect" and sample.time_s - self._suspected_s > _BETWEEN_SUSPICIONS * self._interval_s:
+            self._suspected_s = sample.time_s
+            self._start(None)
+
+    def investigate(self, alert: LeakAlert) -> None:
+        """Look into a leak; while one is being looked into the next one waits, and only the last."""
+        from otel_memleak.diagnosis.investigation import Case
+
+        self._start(
+            Case(alert.id, alert.onset_s, alert.growth_bytes_per_hour or 0.0, self._interval_s),
+        )
+
+    def stop(self) -> None:
+        """End the investigation, if there is one, within a second."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(STOP_TIMEOUT_S)
+
+    def now_s(self) -> float:
+        """The sample clock."""
+        return self._clock.unix_s()
+
+    def headroom_bytes(self) -> int | None:
+        """Limit less resident memory; None without a limit."""
+        if self._limit_bytes is None or self._rss_bytes is None:
+            return None
+        return self._limit_bytes - self._rss_bytes
+
+    def witnesses(self, since_s: float | None) -> list[Witness]:
+        """Readings since then, oldest first."""
+        with self._lock:
+            return self._witnesses.readings(since_s if since_s is not None else float("-inf"))
+
+    def resources(self) -> list[ResourceReading]:
+        """Counts over the incident, oldest first."""
+        with self._lock:
+            return self._resources.readings()
+
+    def routes(self) -> RouteFindings:
+        """What is known of the endpoints by now."""
+        return self._routes()
+
+    def _start(self, case: Case | None) -> None:
+        if self._stop.is_set():
+            return
+        with self._lock:
+            if self._thread is not None:
+                self._waiting = case or self._waiting
+                return
+            self._thread = threading.Thread(target=self._run, args=(case,), name=THREAD_NAME, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._thread = None
+            self._guard.swallow("starting a diagnosis", error)
+
+    def _run(self, case: Case | None) -> None:
+        """A look for a suspicion (no case), or a whole investigation; then what has come up meanwhile."""
+        while True:
+            began_s = time.thread_time()
+            try:
+                self._look_into(case)
+            except Exception as error:
+                self._guard.swallow("diagnosing", error)
+            self.cpu_time_s += time.thread_time() - began_s
+            with self._lock:
+                case, self._waiting = self._waiting, None
+                if case is None or self._stop.is_set():
+                    self._thread = None
+                    return
+
+    def _look_into(self, case: Case | None) -> None:
+        from otel_memleak.diagnosis import census
+        from otel_memleak.diagnosis.investigation import Case, Investigation, Tracers
+
+        forks.leave_alone(census.is_census_child)
+        if case is None:
+            suspicion = Investigation(
+                Case("", None, 0.0, self._interval_s),
+                self,
+                self._deliver,
+                None,
+                Tracers(),
+                wait=self._stop.wait,
+            )
+            self._before = suspicion.look()
+            return
+        before, self._before = self._before, None
+        self._tracers = self._make_tracers()
+        Investigation(case, self, self._deliver, before, self._tracers, wait=self._stop.wait).run()
+        self._tracers = None
+
+    def _make_tracers(self) -> Tracers:
+        from otel_memleak.diagnosis.investigation import Tracers
+
+        if self._tracemalloc == "off":
+            return Tracers()
+        from otel_memleak.diagnosis.sites import SiteBudget, SiteWindows
+
+        now_s = time.monotonic()
+        sites = SiteWindows(SiteBudget(), now_s, guard=self._guard)
+
+        def close_sites() -> None:
+            sites.stop(time.monotonic())
+
+        if self._tracemalloc != "diagnosis":
+            return Tracers((sites,), sites.suspects, close=close_sites, abandon=sites.abandon)
+        from otel_memleak.diagnosis.native import NativeBudget, NativeWindows
+
+        native = NativeWindows(NativeBudget(), now_s, headroom_bytes=self.headroom_bytes(), guard=self._guard)
+
+        def close() -> None:
+            close_sites()
+            native.stop()
+
+        def abandon() -> None:
+            sites.abandon()
+            native.abandon()
+
+        return Tracers((sites, native), sites.suspects, native.sites, close, abandon)

@@ -1,0 +1,20 @@
+"""What others contribute to a diagnosis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from otel_memleak.types import RouteSuspect
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFindings:
+    """Which endpoints leave memory behind.
+
+    Attributes:
+        suspects: Worst first; empty when nothing can be said.
+        in_background: Whether the growth follows the clock and no request.
+    """
+
+    suspects: tuple[RouteSuspect, ...] = ()
+    in_background: bool = False

@@ -1,0 +1,282 @@
+"""One leak, looked into until it can be named or the looks are used up.
+
+A single look shows what there is, not what grows, so there are three: at the alert, when a few megabytes
+more have been lost, and again after twice that time. One that was taken when growth was first suspected makes
+the first of them telling. Windows of tracing, where they are wanted, run between the first two, never during
+a look.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from otel_memleak.diagnosis.census import Census, CensusBudget, Refusal, look_in_process, take_census
+from otel_memleak.diagnosis.findings import RouteFindings
+from otel_memleak.diagnosis.native import NativeSite, extension_modules
+from otel_memleak.diagnosis.origin import OriginVerdict, Witness, classify_origin
+from otel_memleak.diagnosis.resources import ResourceReading, growing
+from otel_memleak.types import MB, Diagnosis, Suspect
+
+_GROWTH_BETWEEN_LOOKS_BYTES: Final = 4 * MB
+_LONGEST_PAUSE_S: Final = 1800.0
+_PAUSES: Final = (1.0, 2.0)
+"""Between the looks, in units of the time in which some megabytes are lost."""
+_SAME_RATE: Final = 3.0
+_EXTENSIONS_NAMED: Final = 6
+_RESOURCES_NAMED: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is to be looked into.
+
+    Attributes:
+        alert_id: The incident.
+        onset_s: When the growth began, on the sample clock; None when unknown.
+        growth_bytes_per_hour: Its rate.
+        sampling_interval_s: Seconds between samples; the looks are at least two of them apart.
+    """
+
+    alert_id: str
+    onset_s: float | None
+    growth_bytes_per_hour: float
+    sampling_interval_s: float
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds in which some megabytes are lost."""
+        rate = max(self.growth_bytes_per_hour, 1.0) / 3600.0
+        least = 2.0 * self.sampling_interval_s
+        return min(max(_GROWTH_BETWEEN_LOOKS_BYTES / rate, least), max(_LONGEST_PAUSE_S, least))
+
+
+class Process(Protocol):
+    """What an investigation has to know of the process it runs in."""
+
+    def now_s(self) -> float:
+        """The sample clock."""
+        ...
+
+    def headroom_bytes(self) -> int | None:
+        """Limit less resident memory; None without a limit."""
+        ...
+
+    def witnesses(self, since_s: float | None) -> list[Witness]:
+        """Readings since then, oldest first."""
+        ...
+
+    def resources(self) -> list[ResourceReading]:
+        """Counts of threads, descriptors and tasks over the incident, oldest first."""
+        ...
+
+    def routes(self) -> RouteFindings:
+        """What is known of the endpoints by now."""
+        ...
+
+
+class Windows(Protocol):
+    """Windows of tracing that run between the looks."""
+
+    due_s: float
+    limits: str
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to come."""
+        ...
+
+    def tick(self, now_s: float) -> None:
+        """Do what is due."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tracers:
+    """The windows of one investigation and what they have found so far.
+
+    Attributes:
+        windows: To be driven.
+        sites: Lines that allocate what stays, worst first, given the growth of the process.
+        native_sites: The same for native code.
+        close: Ends what is open; called once, at the end.
+        abandon: The same in a forked child, which inherits the tracing but not the investigation.
+    """
+
+    windows: tuple[Windows, ...] = ()
+    sites: Callable[[float], Sequence[Suspect]] = lambda growth: ()
+    native_sites: Callable[[], Sequence[NativeSite]] = lambda: ()
+    close: Callable[[], None] = lambda: None
+    abandon: Callable[[], None] = lambda: None
+
+
+class Investigation:
+    """Looks, compares and tells; run it on a thread of its own.
+
+    Args:
+        case: What is to be looked into.
+        process: Where.
+        deliver: Told of every diagnosis that says more than the one before.
+        before: A census from when growth was first suspected, if there is one.
+        tracers: Windows of tracing to run meanwhile.
+        wait: Waits for some seconds and says whether to stop.
+        clock_s: Monotonic seconds.
+        look: Takes a census, or says why it cannot.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        process: Process,
+        deliver: Callable[[Diagnosis], None],
+        before: Census | None,
+        tracers: Tracers,
+        *,
+        wait: Callable[[float], bool],
+        clock_s: Callable[[], float] = time.monotonic,
+        look: Callable[..., Census | Refusal] = take_census,
+    ) -> None:
+        self._case = case
+        self._process = process
+        self._deliver = deliver
+        self._looks: list[Census] = [before] if before is not None else []
+        self._tracers = tracers
+        self._wait = wait
+        self._clock_s = clock_s
+        self._look = look
+        self._refusal = ""
+        self._last: Diagnosis | None = None
+
+    def run(self) -> None:
+        """Until the looks are used up, or `wait` says stop."""
+        try:
+            self.look()
+            self._tell(final=False)
+            for pause in _PAUSES:
+                if not self._pause(pause * self._case.pause_s):
+                    return
+                self.look()
+                self._tell(final=True)
+        finally:
+            self._tracers.close()
+
+    def look(self) -> Census | None:
+        """Take one census, from inside where there can be no snapshot."""
+        now_s, growth = self._process.now_s(), self._case.growth_bytes_per_hour
+        budget = CensusBudget()
+        census = self._look(
+            budget,
+            now_s,
+            _ends(self._looks),
+            growth_bytes_per_hour=growth,
+            headroom_bytes=self._process.headroom_bytes(),
+            should_stop=lambda: self._wait(0.0),
+        )
+        if isinstance(census, Refusal):
+            self._refusal = f"there was no snapshot of the heap, because {census.reason}"
+            census = look_in_process(
+                budget,
+                now_s,
+                _ends(self._looks),
+                growth_bytes_per_hour=growth,
+                should_stop=lambda: self._wait(0.0),
+            )
+        self._looks.append(census)
+        return census
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait, and longer if windows are not done by then; False when told to stop."""
+        end_s = self._clock_s() + seconds
+        while True:
+            now_s = self._clock_s()
+            open_windows = [windows for windows in self._tracers.windows if not windows.done]
+            for windows in open_windows:
+                windows.tick(now_s)
+            due = [windows.due_s for windows in open_windows if not windows.done]
+            if now_s >= end_s and not due:
+                return True
+            if self._wait(max(0.0, min(due, default=end_s) - self._clock_s())):
+                return False
+
+    def _tell(self, *, final: bool) -> None:
+        diagnosis = self._conclude()
+        if not diagnosis.suspects and not final:
+            return
+        if self._last is None or _says_more(diagnosis, self._last):
+            self._last = diagnosis
+            self._deliver(diagnosis)
+
+    def _conclude(self) -> Diagnosis:
+        case, census = self._case, self._looks[-1]
+        suspects = _with_sites(census.suspects, self._tracers.sites(case.growth_bytes_per_hour))
+        native = self._tracers.native_sites()
+        verdict = self._origin(suspects)
+        routes = self._process.routes()
+        limits = [census.limits, *(windows.limits for windows in self._tracers.windows)]
+        if census.in_process:
+            limits.insert(0, self._refusal)
+        return Diagnosis(
+            alert_id=case.alert_id,
+            time_s=self._process.now_s(),
+            origin=verdict.origin,
+            suspects=tuple(suspects),
+            routes=routes.suspects,
+            advice=self._advice(verdict, native, routes),
+            limits="; ".join(clause for clause in limits if clause),
+        )
+
+    def _origin(self, suspects: Sequence[Suspect]) -> OriginVerdict:
+        witnesses = self._process.witnesses(self._case.onset_s)
+        held = None
+        if suspects and len(witnesses) > 1:
+            hours = (witnesses[-1].time_s - witnesses[0].time_s) / 3600
+            held = sum(suspect.growth_bytes_per_hour for suspect in suspects) * hours
+        return classify_origin(witnesses, held_growth_bytes=held)
+
+    def _advice(self, verdict: OriginVerdict, native: Sequence[NativeSite], routes: RouteFindings) -> str:
+        clauses = [verdict.advice]
+        if routes.in_background:
+            clauses.append("it grows with time, not with any request")
+        if verdict.origin == "native":
+            modules = extension_modules()[:_EXTENSIONS_NAMED]
+            if native:
+                clauses.append(native[0].clause())
+            elif modules:
+                clauses.append("extension modules loaded: " + ", ".join(modules))
+        clauses += [one.clause() for one in growing(self._process.resources())[:_RESOURCES_NAMED]]
+        return "; ".join(clause for clause in clauses if clause)
+
+
+def _ends(looks: Sequence[Census]) -> Sequence[Census]:
+    """The first and the last: the longest comparison, and whether it still grows."""
+    return looks if len(looks) <= 2 else (looks[0], looks[-1])
+
+
+def _with_sites(suspects: Sequence[Suspect], sites: Sequence[Suspect]) -> list[Suspect]:
+    """The holders with the lines that allocate what they hold; lines alone where no holder is known.
+
+    A line belongs to the worst holder when both grow at a similar rate; beyond that, which line feeds which
+    holder is a guess, and is left open.
+    """
+    if not suspects:
+        return list(sites)
+    worst, *others = suspects
+    if sites and not worst.site:
+        ratio = sites[0].growth_bytes_per_hour / max(worst.growth_bytes_per_hour, 1.0)
+        if 1.0 / _SAME_RATE <= ratio <= _SAME_RATE:
+            worst = replace(worst, site=sites[0].site)
+    return [worst, *others]
+
+
+def _says_more(diagnosis: Diagnosis, before: Diagnosis) -> bool:
+    """Whether it is worth a second record: another culprit, an endpoint or a line that was missing."""
+    if diagnosis.routes and [r.route for r in diagnosis.routes] != [r.route for r in before.routes]:
+        return True
+    if not diagnosis.suspects:
+        return diagnosis.origin != before.origin and diagnosis.origin != "unknown"
+    if not before.suspects:
+        return True
+    now, then = diagnosis.suspects[0], before.suspects[0]
+    return (now.type, now.owner) != (then.type, then.owner) or (bool(now.site) and not then.site)

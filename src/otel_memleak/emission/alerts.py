@@ -1,0 +1,224 @@
+"""One alert, every signal: a log record, an event on a root span of its own, events on the spans in flight.
+
+All of them carry the same attributes, and the log record carries the root span's ids, so that one click
+leads from any of them to the others. They go out the moment the alert is decided; batching is the SDK's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    Link,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+    get_tracer_provider,
+    set_span_in_context,
+)
+
+from otel_memleak import semconv
+from otel_memleak.emission import inflight
+from otel_memleak.emission.attributes import AttributeValue, alert_attributes, diagnosis_attributes
+from otel_memleak.guard import say_quietly
+from otel_memleak.messages import diagnosis_sentence, sentence
+from otel_memleak.per_provider import PerProvider
+from otel_memleak.settings import AlertTarget
+from otel_memleak.types import Diagnosis, LeakAlert, LimitSource, RouteSuspect
+from otel_memleak.version import __version__
+
+MARKED_SPANS: Final = 5
+"""Spans in flight that get the event and are linked from the root span: those open the longest."""
+
+_SEVERITIES: Final = {"warning": SeverityNumber.WARN, "critical": SeverityNumber.ERROR}
+_LOG_LEVELS: Final = {
+    SeverityNumber.INFO: logging.INFO,
+    SeverityNumber.WARN: logging.WARNING,
+    SeverityNumber.ERROR: logging.ERROR,
+}
+
+_tracers: Final = PerProvider[Tracer]()
+_loggers: Final = PerProvider[Logger]()
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing to say, whatever signal it travels as.
+
+    Attributes:
+        event: Event name.
+        body: The sentence for people.
+        attributes: Flat attributes, the same on every signal.
+        severity: Of the log record; an error also marks the root span.
+        unix_time_s: When it was decided, in seconds.
+    """
+
+    event: str
+    body: str
+    attributes: dict[str, AttributeValue]
+    severity: SeverityNumber
+    unix_time_s: float
+
+    @property
+    def timestamp_ns(self) -> int:
+        """The time as OpenTelemetry wants it."""
+        return int(self.unix_time_s * 1e9)
+
+    @classmethod
+    def of_alert(
+        cls,
+        alert: LeakAlert,
+        limit_source: LimitSource | None,
+        unix_time_s: float,
+        routes: Sequence[RouteSuspect] = (),
+    ) -> Notice:
+        """An alert; ``limit_source`` says in the sentence who set the limit."""
+        resolved = alert.event == semconv.EVENT_RESOLVED
+        return cls(
+            alert.event,
+            sentence(alert, limit_source, routes),
+            alert_attributes(alert, routes),
+            SeverityNumber.INFO if resolved else _SEVERITIES[alert.severity],
+            unix_time_s,
+        )
+
+    @classmethod
+    def of_diagnosis(cls, diagnosis: Diagnosis, unix_time_s: float) -> Notice:
+        """A diagnosis; a warning, because what is below one is often dropped on the way."""
+        return cls(
+            semconv.EVENT_DIAGNOSIS,
+            diagnosis_sentence(diagnosis),
+            diagnosis_attributes(diagnosis),
+            SeverityNumber.WARN,
+            unix_time_s,
+        )
+
+
+class Alerts:
+    """Sends alerts through the given providers, or through the global ones as they are at that moment.
+
+    Args:
+        targets: Signals to send; empty for none.
+        tracer_provider: None for the global one.
+        logger_provider: None for the global one.
+    """
+
+    def __init__(
+        self,
+        targets: tuple[AlertTarget, ...],
+        tracer_provider: TracerProvider | None = None,
+        logger_provider: LoggerProvider | None = None,
+    ) -> None:
+        self._targets = targets
+        self._tracer_provider = tracer_provider
+        self._logger_provider = logger_provider
+        self._inflight: inflight.InflightSpans | None = None
+
+    def watch_spans(self) -> None:
+        """Start remembering the spans in flight, as soon as there is a provider to ask.
+
+        Cheap to call again: the SDK may be configured after us.
+        """
+        if self._inflight is None and "span_event" in self._targets:
+            self._inflight = inflight.attach(self._tracer_provider or get_tracer_provider())
+            if self._inflight is not None:
+                self._inflight.enabled = True
+
+    def close(self) -> None:
+        """Forget the spans in flight and remember no more."""
+        if self._inflight is not None:
+            self._inflight.enabled = False
+            self._inflight = None
+
+    def forget_spans(self) -> None:
+        """After a fork: the parent's open spans will never be ended here."""
+        if self._inflight is not None:
+            self._inflight.enabled = True
+
+    def send(self, notice: Notice, related: Sequence[SpanContext] = ()) -> None:
+        """Send one notice as every wanted signal.
+
+        Where no SDK takes the log record, the sentence goes to the ``otel_memleak`` logger of the standard
+        library instead, so that a process without a backend is not silent.
+
+        Args:
+            notice: What to say.
+            related: Spans elsewhere to link from the root span, e.g. requests of a route that leaks.
+        """
+        if not self._targets:
+            return
+        context = Context()
+        delivered = False
+        if "span_event" in self._targets:
+            span = self._send_span(notice, related)
+            context = set_span_in_context(span, context)
+            delivered = span.is_recording() and "log" not in self._targets
+            span.end()
+        if "log" in self._targets:
+            delivered = self._send_log(notice, context)
+        if not delivered:
+            say_quietly(_LOG_LEVELS[notice.severity], f"{notice.event}: {notice.body}")
+
+    def _send_span(self, notice: Notice, related: Sequence[SpanContext]) -> Span:
+        marked = self._inflight.longest_running(MARKED_SPANS) if self._inflight is not None else []
+        linked = (*(other.get_span_context() for other in marked), *related)
+        # An empty context, not the current one: a thread may inherit the application's, and the alert would
+        # then be a child of whatever request happened to start it.
+        span = self._tracer().start_span(
+            notice.event,
+            context=Context(),
+            kind=SpanKind.INTERNAL,
+            attributes=notice.attributes,
+            links=[Link(other) for other in linked],
+        )
+        if notice.severity is SeverityNumber.ERROR:
+            span.set_status(Status(StatusCode.ERROR, notice.body))
+        for other in (span, *marked):
+            if other.is_recording():
+                other.add_event(notice.event, notice.attributes, timestamp=notice.timestamp_ns)
+        return span
+
+    def _send_log(self, notice: Notice, context: Context) -> bool:
+        logger = self._logger()
+        if not _enabled(logger):
+            return False
+        logger.emit(
+            timestamp=notice.timestamp_ns,
+            context=context,
+            severity_number=notice.severity,
+            body=notice.body,
+            attributes=notice.attributes,
+            event_name=notice.event,
+        )
+        return True
+
+    def _tracer(self) -> Tracer:
+        provider = self._tracer_provider or get_tracer_provider()
+        return _tracers.get(
+            provider, lambda: provider.get_tracer(semconv.SCOPE, __version__, semconv.SCHEMA_URL)
+        )
+
+    def _logger(self) -> Logger:
+        provider = self._logger_provider or get_logger_provider()
+        return _loggers.get(
+            provider, lambda: provider.get_logger(semconv.SCOPE, __version__, semconv.SCHEMA_URL)
+        )
+
+
+def _enabled(logger: Logger) -> bool:
+    """Whether a record would reach anybody. API releases before 1.45 cannot be asked: look for processors."""
+    ask = getattr(logger, "enabled", None)
+    if ask is not None:
+        return bool(ask())
+    real = getattr(logger, "_logger", logger)
+    processors = getattr(getattr(real, "_multi_log_record_processor", None), "_log_record_processors", ())
+    return bool(processors)

@@ -1,0 +1,65 @@
+"""A fork while metrics are being collected must not silence the child.
+
+The SDK starts its reader's thread anew in a forked child, but not the locks of the collection itself. If the
+parent was collecting at that moment, they stay held by a thread that the child does not have, and its
+metrics never arrive (a collection takes tens of milliseconds with the system-metrics instrumentation, and
+servers fork while they run). In the child every lock found held in the provider's own objects is such a
+lock: it is replaced by a free one of the same kind.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from typing import Any, Final, cast
+
+_LOCK: Final = type(threading.Lock())
+_RLOCK: Final = type(threading.RLock())
+_SDK: Final = "opentelemetry.sdk.metrics"
+_CONTAINERS: Final = (dict, list, tuple, set)
+_OBJECTS_AT_MOST: Final = 100_000
+
+
+def release_inherited_locks(provider: object) -> int:
+    """Replace the locks that the parent's threads held when it forked.
+
+    To be called in the child while no other thread of it uses the provider yet.
+
+    Args:
+        provider: A meter provider; one that is not the SDK's is left alone.
+
+    Returns:
+        How many locks were replaced.
+    """
+    replaced = 0
+    for item in _sdk_objects(provider):
+        for name, value in tuple(cast(dict[str, Any], item.__dict__).items()):
+            if type(value) in (_LOCK, _RLOCK) and _is_held(value):
+                setattr(item, name, threading.Lock() if type(value) is _LOCK else threading.RLock())
+                replaced += 1
+    return replaced
+
+
+def _sdk_objects(provider: object) -> Iterator[Any]:
+    """The provider and every object of the SDK's metrics package that it holds, directly or in containers."""
+    waiting, seen = [provider], {id(provider)}
+    while waiting and len(seen) < _OBJECTS_AT_MOST:
+        item = waiting.pop()
+        ours = type(item).__module__.startswith(_SDK)
+        if ours and hasattr(item, "__dict__"):
+            yield item
+        if ours or type(item) in _CONTAINERS:
+            for held in gc.get_referents(item):
+                if id(held) not in seen and (
+                    type(held) in _CONTAINERS or type(held).__module__.startswith(_SDK)
+                ):
+                    seen.add(id(held))
+                    waiting.append(held)
+
+
+def _is_held(lock: Any) -> bool:
+    if not lock.acquire(blocking=False):
+        return True
+    lock.release()
+    return False

@@ -1,0 +1,305 @@
+"""One process watching itself: sample, remember, judge, publish, tell.
+
+The engine joins the layers below it and owns no policy: what a leak is, is the detector's; how an alert
+travels, is emission's; when to look, is the ticker's. Both faces of the package, the instrumentor and
+`MemoryMonitor`, drive this one class.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from otel_memleak.callbacks import Delivery
+from otel_memleak.clock import Clock, SystemClock
+from otel_memleak.detector import LeakDetector
+from otel_memleak.diagnosis.diagnoser import Diagnoser
+from otel_memleak.diagnosis.findings import RouteFindings
+from otel_memleak.emission import Alerts, Metrics, Notice
+from otel_memleak.guard import Guard, say_quietly
+from otel_memleak.history import History
+from otel_memleak.probes import (
+    RssProbe,
+    count_asyncio_tasks,
+    read_allocated_blocks,
+    read_limit,
+    read_tracemalloc_bytes,
+)
+from otel_memleak.routes.watch import RouteWatch
+from otel_memleak.sampler import Sampler
+from otel_memleak.settings import Settings
+from otel_memleak.status import Status
+from otel_memleak.ticker import Ticker
+from otel_memleak.tracing import Tracing
+from otel_memleak.types import MB, Diagnosis, LeakAlert, MemoryLimit, MonitoringTier, Reason, Severity
+
+LIMIT_REFRESH_S: Final = 600.0
+"""Limits change under a running container, but seldom, and reading one costs as much as 20 samples."""
+
+HOST_RSS_WARNING_BYTES: Final = 256 * MB
+HOST_RSS_CRITICAL_BYTES: Final = 512 * MB
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the engine reads from outside, injectable as a whole.
+
+    Attributes:
+        clock: Time of samples.
+        read_rss_bytes: Resident memory of this process.
+        read_limit: The limit in force, given the configured one in bytes or None.
+        cpu_clock_s: CPU seconds of the calling thread.
+    """
+
+    clock: Clock = field(default_factory=SystemClock)
+    read_rss_bytes: Callable[[], int] = field(default_factory=lambda: RssProbe().read)
+    read_limit: Callable[[int | None], MemoryLimit | None] = read_limit
+    cpu_clock_s: Callable[[], float] = time.thread_time
+
+
+class Engine:
+    """Watches this process until stopped.
+
+    Args:
+        settings: Validated settings; the tier must not be ``disabled``.
+        metrics: Where to publish; None for nowhere.
+        alerts: How to tell; None for not at all.
+        routes: What to ask for the endpoints that leak; None for nobody.
+        delivery: Takes alerts to the user's code; None for nobody.
+        surroundings: Clock and probes.
+        dormant: Watch only processes forked from this one.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics | None = None,
+        alerts: Alerts | None = None,
+        routes: RouteWatch | None = None,
+        delivery: Delivery | None = None,
+        surroundings: Surroundings | None = None,
+        *,
+        guard: Guard | None = None,
+        dormant: bool = False,
+    ) -> None:
+        self.settings = settings
+        self._metrics = metrics
+        self._alerts = alerts
+        self._routes = routes
+        self._delivery = delivery
+        self._surroundings = surroundings or Surroundings()
+        self._guard = guard or Guard()
+        self._diagnoser = self._make_diagnoser() if settings.diagnosis else None
+        self._tracing = Tracing(settings.tracemalloc == "on", settings.tracemalloc_frames)
+        self._excluded: dict[str, bool] = {}
+        self._ticker = Ticker(
+            settings.sampling_interval_seconds, self.tick, self._start_over, self._guard, dormant=dormant
+        )
+        self._begin()
+
+    def _begin(self) -> None:
+        """The state of a process that has not been looked at yet."""
+        settings = self.settings
+        development = settings.tier is MonitoringTier.DEVELOPMENT
+        self.history = History(settings.history_size)
+        self.status: Status | None = None
+        self.alert_counts: Mapping[tuple[Severity, Reason], int] = {}
+        self._samples = 0
+        self._limit: MemoryLimit | None = None
+        self._limit_due_s = float("-inf")
+        self._detector: LeakDetector | None = None
+        self._sampler = Sampler(
+            self._surroundings.clock,
+            self._guard,
+            self._surroundings.read_rss_bytes,
+            tracemalloc_bytes=read_tracemalloc_bytes,
+            allocated_blocks=read_allocated_blocks,
+            asyncio_tasks=count_asyncio_tasks if development else None,
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether the engine has been started and not stopped."""
+        return self._ticker.running
+
+    @property
+    def swallowed_errors(self) -> int:
+        """Failures swallowed in this process."""
+        return self._guard.errors
+
+    def start(self) -> None:
+        """Start watching; a second start does nothing.
+
+        Where another engine of this process exports through the same provider already, this one only calls
+        its callbacks: a process has one set of metrics and says a thing once.
+        """
+        self._tracing.start()
+        if self._metrics is not None and not self._metrics.bind(self):
+            self._metrics = self._alerts = self._routes = None
+            say_quietly(logging.INFO, "otel_memleak exports from this process already; this watch does not")
+        self._follow_providers()
+        self._ticker.start()
+
+    def stop(self) -> None:
+        """Stop watching, within about a second; nothing of it stays referenced by OpenTelemetry."""
+        self._ticker.stop()
+        if self._diagnoser is not None:
+            self._diagnoser.stop()
+        if self._metrics is not None:
+            self._metrics.unbind()
+        if self._alerts is not None:
+            self._alerts.close()
+        if self._routes is not None:
+            self._routes.stop()
+        self._tracing.stop()
+
+    def ensure_alive(self) -> None:
+        """Notice a fork that ran no Python hook."""
+        self._ticker.ensure_alive()
+
+    def excludes(self, metric_name: str) -> bool:
+        """Whether the user does not want this metric."""
+        known = self._excluded.get(metric_name)
+        if known is None:
+            patterns = self.settings.excluded_metrics
+            known = any(fnmatch.fnmatchcase(metric_name, pattern) for pattern in patterns)
+            self._excluded[metric_name] = known
+        return known
+
+    def tick(self) -> None:
+        """Look once and act on it. Runs on the sampling thread; tests call it with a clock of their own."""
+        self._follow_providers()
+        sample = self._sampler.take()
+        self._refresh_limit()
+        detector = self._detector or self._make_detector()
+        self._samples += 1
+        alert = detector.update(sample.time_s, float("nan") if sample.rss_bytes is None else sample.rss_bytes)
+        if sample.rss_bytes is not None:
+            self.history.append(sample.time_s, sample.rss_bytes)
+            if self._metrics is not None:
+                self._metrics.record(sample.rss_bytes)
+            if self._routes is not None:
+                self._routes.observe(sample.time_s, sample.rss_bytes)
+        if self._diagnoser is not None:
+            limit_bytes = self._limit.limit_bytes if self._limit is not None else None
+            self._diagnoser.observe(sample, detector.state, limit_bytes)
+        self.status = Status(
+            sample=sample,
+            limit=self._limit,
+            state=detector.state,
+            baseline_bytes=detector.baseline_bytes,
+            growth_bytes_per_hour=detector.growth_bytes_per_hour,
+            time_to_limit_s=detector.time_to_limit_s,
+            samples=self._samples,
+            cpu_time_s=self._surroundings.cpu_clock_s()
+            + (self._diagnoser.cpu_time_s if self._diagnoser is not None else 0.0),
+        )
+        # After the status: whoever hears of the alert may ask for it.
+        if alert is not None:
+            self._tell(alert)
+
+    def _make_diagnoser(self) -> Diagnoser:
+        return Diagnoser(
+            self._surroundings.clock,
+            self.settings.sampling_interval_seconds,
+            self.settings.tracemalloc,
+            self._tell_diagnosis,
+            self._guard,
+            self._find_routes,
+        )
+
+    def _make_detector(self) -> LeakDetector:
+        settings, limit = self.settings, self._limit
+        host = limit is None or limit.source == "host"
+        self._detector = LeakDetector(
+            limit.limit_bytes if limit is not None else None,
+            sampling_interval_seconds=settings.sampling_interval_seconds,
+            baseline_window_seconds=settings.baseline_window_seconds,
+            patience_seconds=settings.patience_seconds,
+            growth_warning_bytes_per_hour=settings.growth_warning_bytes_per_hour,
+            growth_critical_bytes_per_hour=settings.growth_critical_bytes_per_hour,
+            rss_warning_bytes=_threshold(settings.rss_warning_bytes, host, HOST_RSS_WARNING_BYTES),
+            rss_critical_bytes=_threshold(settings.rss_critical_bytes, host, HOST_RSS_CRITICAL_BYTES),
+            alert_interval_seconds=settings.alert_interval_seconds,
+        )
+        return self._detector
+
+    def _refresh_limit(self) -> None:
+        now_s = self._surroundings.clock.monotonic_s()
+        if now_s < self._limit_due_s:
+            return
+        self._limit_due_s = now_s + LIMIT_REFRESH_S
+        try:
+            self._limit = self._surroundings.read_limit(self.settings.memory_limit_bytes)
+        except Exception as error:
+            self._guard.swallow("reading the memory limit", error)
+        if self._detector is not None:
+            self._detector.limit_bytes = self._limit.limit_bytes if self._limit is not None else None
+
+    def _follow_providers(self) -> None:
+        """The SDK may be configured after us; cheap when nothing has changed."""
+        if self._alerts is not None:
+            self._alerts.watch_spans()
+        if self._routes is not None:
+            self._routes.start()
+
+    def _tell(self, alert: LeakAlert) -> None:
+        if alert.event != "memleak.resolved":
+            key = (alert.severity, alert.reason)
+            self.alert_counts = {**self.alert_counts, key: self.alert_counts.get(key, 0) + 1}
+        try:
+            self._send(alert)
+        except Exception as error:
+            self._guard.swallow("sending an alert", error)
+        if self._delivery is not None:
+            self._delivery.deliver(alert)
+        if self._diagnoser is not None and alert.event == "memleak.leak":
+            self._diagnoser.investigate(alert)
+
+    def _send(self, alert: LeakAlert) -> None:
+        if self._alerts is None:
+            return
+        leak = self._routes if alert.event == "memleak.leak" else None
+        routes = leak.suspects() if leak is not None else ()
+        related = leak.recent_contexts(routes) if leak is not None else []
+        source = self._limit.source if self._limit is not None else None
+        now_s = self._surroundings.clock.unix_s()
+        self._alerts.send(Notice.of_alert(alert, source, now_s, routes), related)
+
+    def _tell_diagnosis(self, diagnosis: Diagnosis) -> None:
+        """Runs on the thread of the investigation."""
+        if self._alerts is None:
+            return
+        related = self._routes.recent_contexts(diagnosis.routes) if self._routes is not None else []
+        self._alerts.send(Notice.of_diagnosis(diagnosis, self._surroundings.clock.unix_s()), related)
+
+    def _find_routes(self) -> RouteFindings:
+        if self._routes is None:
+            return RouteFindings()
+        return RouteFindings(self._routes.suspects(), self._routes.in_background)
+
+    def _start_over(self) -> None:
+        """In a forked child: its memory is mostly the parent's, but its history is not."""
+        self._guard.errors = 0
+        self._begin()
+        if self._metrics is not None:
+            self._metrics.after_fork_in_child()
+        if self._alerts is not None:
+            self._alerts.forget_spans()
+        if self._delivery is not None:
+            self._delivery.forget()
+        if self._diagnoser is not None:
+            self._diagnoser.forget()
+        if self._routes is not None:
+            self._routes.forget()
+
+
+def _threshold(configured_bytes: float | None, host: bool, host_bytes: float) -> float | Literal["auto"]:
+    """The detector's notion of an RSS threshold: a number, or ``auto`` for a share of the limit."""
+    if configured_bytes is not None:
+        return configured_bytes
+    return host_bytes if host else "auto"

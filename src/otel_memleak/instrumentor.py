@@ -1,0 +1,124 @@
+"""The face OpenTelemetry sees: ``opentelemetry-instrument`` or ``MemLeakInstrumentor().instrument()``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from opentelemetry.instrumentation.instrumentor import (  # pyright: ignore[reportMissingTypeStubs]
+    BaseInstrumentor,
+)
+
+from otel_memleak.declarative import MemLeakConfig, split
+from otel_memleak.guard import Guard, say_quietly
+from otel_memleak.settings import Settings, resolve
+from otel_memleak.types import MonitoringTier
+
+if TYPE_CHECKING:
+    from otel_memleak.engine import Engine
+
+_PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider")
+
+
+class MemLeakInstrumentor(BaseInstrumentor):
+    """Lets this process watch its own memory.
+
+    Guards against memory that is allocated and never released (CWE-401), resources never given back
+    (CWE-772) and the exhaustion that follows (CWE-400), by saying so while there is time.
+
+    Usage::
+
+        from otel_memleak import MemLeakInstrumentor
+
+        MemLeakInstrumentor().instrument()            # providers as configured, settings from OTEL_ variables
+        MemLeakInstrumentor().instrument(tier="development", on_alert=print)
+        MemLeakInstrumentor().uninstrument()
+
+    ``instrument()`` takes every setting of the README's table as a keyword, in the units given there, and
+    besides:
+
+    * ``tracer_provider``, ``meter_provider``, ``logger_provider``: instead of the global ones;
+    * ``on_alert``: a function or coroutine function called with every `LeakAlert`, on a thread of its own.
+
+    It raises `ValueError` for a keyword it does not know or cannot use. What comes from the environment or
+    from a configuration file never raises.
+    """
+
+    configuration: ClassVar[type] = MemLeakConfig
+    """Shape of the declarative configuration."""
+
+    # The base class makes this a singleton whose __init__ runs at every call: no state is set up there.
+    _engine: Engine | None = None
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Nothing has to be installed for a process to have memory."""
+        return ()
+
+    def _instrument(self, **kwargs: Any) -> None:
+        on_alert = kwargs.pop("on_alert", None)
+        providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
+        arguments, declared = split(kwargs)
+        settings = resolve(arguments, os.environ, declared, _warn)
+        if on_alert is not None and not callable(on_alert):
+            raise ValueError(f"on_alert={on_alert!r}: must be callable")
+        reason = _reason_not_to(settings)
+        if reason is not None:
+            say_quietly(logging.INFO, f"otel_memleak does not watch this process: {reason}")
+            return
+        guard = Guard()
+        try:
+            self._engine = _make_engine(settings, providers, on_alert, guard)
+            self._engine.start()
+        except Exception as error:
+            # The launcher would stop loading every other instrumentation.
+            guard.swallow("starting", error)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.stop()
+
+
+def _warn(message: str) -> None:
+    say_quietly(logging.WARNING, message)
+
+
+def _make_engine(settings: Settings, providers: dict[str, Any], on_alert: Any, guard: Guard) -> Engine:
+    from otel_memleak.callbacks import CallbackThread
+    from otel_memleak.emission import Alerts, Metrics
+    from otel_memleak.engine import Engine
+    from otel_memleak.routes.watch import RouteWatch
+
+    return Engine(
+        settings,
+        Metrics(providers["meter_provider"]),
+        Alerts(settings.alert_targets, providers["tracer_provider"], providers["logger_provider"]),
+        RouteWatch(providers["tracer_provider"], settings.sampling_interval_seconds, guard)
+        if settings.diagnosis
+        else None,
+        CallbackThread((on_alert,), guard) if on_alert is not None else None,
+        guard=guard,
+        dormant=_runs_module("multiprocessing.forkserver"),
+    )
+
+
+def _reason_not_to(settings: Settings) -> str | None:
+    if settings.tier is MonitoringTier.DISABLED:
+        return "the tier is disabled"
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return "OTEL_SDK_DISABLED is true"
+    if _runs_module("multiprocessing.resource_tracker"):
+        return "it only tracks resources for multiprocessing"
+    return None
+
+
+def _runs_module(name: str) -> bool:
+    """Whether this interpreter was started by multiprocessing to run one of its own helpers.
+
+    The launcher's ``PYTHONPATH`` is inherited, so the helpers are instrumented like everything else. The
+    fork server is not worth watching, but the workers it forks are.
+    """
+    return any(f"from {name} import main" in argument for argument in sys.orig_argv)

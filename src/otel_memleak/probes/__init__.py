@@ -1,0 +1,34 @@
+"""The only code that looks at the operating system and the interpreter.
+
+Every probe reads *this* process, at the moment it is called, and keeps nothing between two calls that a
+fork could make wrong. A reading that fails raises :class:`ProbeError` and nothing else; a quantity that
+is normally absent (no limit set, tracing off) is None.
+"""
+
+from __future__ import annotations
+
+from otel_memleak.probes._asyncio import count_asyncio_tasks
+from otel_memleak.probes._cgroup import read_cgroup_limit
+from otel_memleak.probes._errors import ProbeError
+from otel_memleak.probes._host import Capability, describe_host
+from otel_memleak.probes._interpreter import read_allocated_blocks, read_tracemalloc_bytes
+from otel_memleak.probes._limit import read_limit
+from otel_memleak.probes._malloc import MallocReading, read_malloc
+from otel_memleak.probes._pages import PageReading, read_pages
+from otel_memleak.probes._rss import RssProbe
+
+__all__ = [
+    "Capability",
+    "MallocReading",
+    "PageReading",
+    "ProbeError",
+    "RssProbe",
+    "count_asyncio_tasks",
+    "describe_host",
+    "read_allocated_blocks",
+    "read_cgroup_limit",
+    "read_limit",
+    "read_malloc",
+    "read_pages",
+    "read_tracemalloc_bytes",
+]

@@ -1,0 +1,69 @@
+"""What kind of pages the resident memory consists of, and what has left it for swap."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from otel_memleak.probes._errors import ProbeError, in_words
+from otel_memleak.probes._files import parse_bytes, read_bytes
+
+_KIB_FIELDS: Final = {
+    b"RssAnon": "anonymous_bytes",
+    b"RssFile": "file_bytes",
+    b"RssShmem": "shared_bytes",
+    b"VmSwap": "swapped_bytes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PageReading:
+    """The kinds of memory of this process. None where the kernel does not say (before 4.5; gVisor).
+
+    Attributes:
+        anonymous_bytes: Resident heap, stacks and private mappings, including what a forked child
+            still shares with its parent. A leak in Python or C is here.
+        file_bytes: Resident pages of mapped files (libraries, ``mmap``). The kernel takes them back
+            when memory is short: growth here is no leak.
+        shared_bytes: Resident shared memory (``shm_open``, tmpfs, shared anonymous mappings).
+        swapped_bytes: Anonymous memory in swap. A falling RSS with this rising is no recovery.
+        threads: Threads of the process.
+    """
+
+    anonymous_bytes: int | None = None
+    file_bytes: int | None = None
+    shared_bytes: int | None = None
+    swapped_bytes: int | None = None
+    threads: int | None = None
+
+
+def parse_status(content: bytes) -> PageReading:
+    """Return the kinds of memory from the content of ``/proc/<pid>/status``; a field not there is None."""
+    values: dict[str, int | None] = {}
+    for line in content.split(b"\n"):
+        name, _, rest = line.partition(b":")
+        if name in _KIB_FIELDS:
+            values[_KIB_FIELDS[name]] = _parse_kib(rest)
+        elif name == b"Threads":
+            values["threads"] = parse_bytes(rest.decode("ascii", "replace"))
+    return PageReading(**values)
+
+
+def _parse_kib(field: bytes) -> int | None:
+    number, _, unit = field.strip().partition(b" ")
+    kib = parse_bytes(number.decode("ascii", "replace")) if unit.strip() == b"kB" else None
+    return kib * 1024 if kib is not None else None
+
+
+def read_pages(proc_root: str = "/proc") -> PageReading:
+    """Return the kinds of memory of this process, in one read of about 15 µs.
+
+    Raises:
+        ProbeError: ``/proc/self/status`` cannot be read.
+    """
+    path = os.path.join(proc_root, "self", "status")
+    try:
+        return parse_status(read_bytes(path))
+    except (OSError, ValueError) as error:
+        raise ProbeError(f"{path}: {in_words(error)}") from error

@@ -1,0 +1,217 @@
+"""Counts the entry-point spans that end, and those that sampling never let begin."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.trace import SpanContext, SpanKind, TracerProvider, get_current_span
+
+from otel_memleak.guard import Guard
+from otel_memleak.per_provider import PerProvider
+from otel_memleak.routes import names
+from otel_memleak.routes._sampler_tap import SamplerTap, drops_nothing
+from otel_memleak.routes.tally import RouteTally, shared_tally
+from otel_memleak.semconv import SCOPE
+
+_SERVER: Final = SpanKind.SERVER
+_CONSUMER: Final = SpanKind.CONSUMER
+_INTERNAL: Final = SpanKind.INTERNAL
+_OPEN_REMEMBERED: Final = 1024
+_NAMES_REMEMBERED: Final = 64
+_ENDS_REMEMBERED: Final = 64
+
+
+class RouteCounter(SpanProcessor):
+    """Counts SERVER and CONSUMER spans and local roots (no parent, or one in another process), by name.
+
+    **Sampling.** A processor is told of recorded spans only, so under a head sampler its counts would be a
+    sample, and under ``parentbased`` one that others choose. Spans that are dropped are therefore counted
+    when the sampler drops them, by what is known at that moment. Most instrumentations know the route by
+    then (FastAPI, Starlette, Flask, Django, aiohttp, gRPC, Celery). Where it becomes known later, a dropped
+    span is counted under the name that recorded spans with the same beginning ended with, in their
+    proportions. Nothing is recorded that was not going to be, and no decision is changed. A sampler that
+    cannot be listened to leaves the counts a sample: see :attr:`approximate`.
+
+    The SDK has no way to remove a processor: `enabled` switches this one off.
+
+    Args:
+        tally: Where the calls are counted.
+        guard: Takes note of failures; nothing is raised into the application.
+    """
+
+    def __init__(self, tally: RouteTally, guard: Guard) -> None:
+        self._tally = tally
+        self._guard = guard
+        self._enabled = False
+        self._sampler: Sampler | None = None
+        self._tap: SamplerTap | None = None
+        self._learning = False
+        self._begun: dict[int, str] = {}
+        self._endings: dict[str, deque[str]] = {}
+        self._telling: set[str] = set()
+        self.approximate = False
+        """Whether spans are dropped that this counter cannot see."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether calls are counted."""
+        return self._enabled
+
+    @enabled.setter
+    def enabled(self, value: bool) -> None:
+        if value == self._enabled:
+            return
+        self._enabled = value
+        if value:
+            self._listen()
+            return
+        if self._tap:
+            self._tap.close()
+        self._tap = None
+        self._learning = False
+        self._begun.clear()
+        self._endings.clear()
+        self._telling.clear()
+
+    def watch(self, sampler: Sampler | None) -> None:
+        """Count also what this sampler drops, while enabled."""
+        self._sampler = sampler
+
+    def counts(self) -> dict[str, int]:
+        """Calls so far by name, the rest under ``(other)``."""
+        return self._tally.counts()
+
+    def recent_contexts(self, route: str) -> list[SpanContext]:
+        """At most three recent sampled spans of a route, the latest first."""
+        return self._tally.recent_contexts(route)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Remember what a span was called at first; only while spans are being dropped."""
+        if not self._learning:
+            return
+        parent, kind = span.parent, span.kind
+        if parent is not None and not parent.is_remote and kind is not _SERVER and kind is not _CONSUMER:
+            return
+        if len(self._begun) >= _OPEN_REMEMBERED:
+            # Spans that never end would fill it for good.
+            self._begun.clear()
+        try:
+            begun = names.of_span(span.name, _plain(span.attributes), kind is _SERVER)
+            self._begun[span.get_span_context().span_id] = names.collapse(begun)
+        except Exception as error:
+            self._guard.swallow("looking at a span", error)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Count an entry point."""
+        if not self._enabled:
+            return
+        parent = span.parent
+        kind = span.kind
+        # Written out, not called: every span of the application passes here.
+        if parent is not None and not parent.is_remote and kind is not _SERVER and kind is not _CONSUMER:
+            return
+        try:
+            if kind is _INTERNAL and _is_ours(span):
+                return
+            name = span.name
+            if name not in self._telling:
+                name = self._final_name(span, kind)
+            context = span.get_span_context()
+            self._tally.count(name, context)
+            if self._begun and context is not None:
+                self._learn(self._begun.pop(context.span_id, None), name)
+        except Exception as error:
+            self._guard.swallow("counting a span", error)
+
+    def _listen(self) -> None:
+        self.approximate = False
+        if self._sampler is None:
+            self.approximate = True
+        elif not drops_nothing(self._sampler):
+            self._tap = SamplerTap(self._sampler, self._on_dropped)
+
+    def _on_dropped(
+        self, parent_context: Context | None, name: str, kind: SpanKind | None, attributes: Any
+    ) -> None:
+        try:
+            if kind is not _SERVER and kind is not _CONSUMER:
+                parent = get_current_span(parent_context).get_span_context()
+                if parent.is_valid and not parent.is_remote:
+                    return
+            self._learning = True
+            begun = name
+            if name not in self._telling:
+                begun = names.of_span(name, _plain(attributes), kind is _SERVER)
+            if self._endings:
+                endings = self._endings.get(begun) or self._endings.get(names.collapse(begun))
+                if endings:
+                    # Each in its turn: as often as recorded spans have ended with it.
+                    endings.rotate()
+                    begun = endings[0]
+            self._tally.count(begun)
+        except Exception as error:
+            self._guard.swallow("counting a span that was not sampled", error)
+
+    def _final_name(self, span: ReadableSpan, kind: SpanKind) -> str:
+        name = names.of_span(span.name, _plain(span.attributes), kind is _SERVER)
+        # Most spans are called what we would call them; of those, the attributes need not be looked at again.
+        if name == span.name and "/" in name and len(self._telling) < _NAMES_REMEMBERED:
+            self._telling.add(name)
+        return name
+
+    def _learn(self, begun: str | None, ended: str) -> None:
+        if begun is None:
+            return
+        endings = self._endings.get(begun)
+        if endings is None:
+            if len(self._endings) >= _NAMES_REMEMBERED:
+                return
+            endings = self._endings[begun] = deque(maxlen=_ENDS_REMEMBERED)
+        endings.append(ended)
+
+
+def _is_ours(span: ReadableSpan) -> bool:
+    scope = span.instrumentation_scope
+    return scope is not None and scope.name == SCOPE
+
+
+def _plain(attributes: Any) -> Mapping[str, object]:
+    """A dictionary, if one is to be had: lookups in the SDK's own mapping cost more than all the rest."""
+    try:
+        copied: Mapping[str, object] = attributes.copy()
+    except AttributeError:
+        return attributes or {}
+    return copied
+
+
+_attached: Final = PerProvider[RouteCounter]()
+
+
+def attach(provider: TracerProvider, guard: Guard, tally: RouteTally | None = None) -> RouteCounter | None:
+    """The counter of this provider, attached at the first call; enable it to count.
+
+    Args:
+        provider: Of the application.
+        guard: Takes note of failures. That of the first call is kept.
+        tally: Where to count; None for the one of this process. That of the first call is kept.
+
+    Returns:
+        None for a provider that takes no processors, such as the proxy before an SDK is configured.
+    """
+    add = getattr(provider, "add_span_processor", None)
+    if add is None:
+        return None
+
+    def make() -> RouteCounter:
+        counter = RouteCounter(tally or shared_tally(), guard)
+        sampler = getattr(provider, "sampler", None)
+        counter.watch(sampler if isinstance(sampler, Sampler) and hasattr(sampler, "__dict__") else None)
+        add(counter)
+        return counter
+
+    return _attached.get(provider, make)

@@ -1,0 +1,156 @@
+"""How often each entry point was called: the frequent ones by name, the rest as one."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Final
+
+from otel_memleak import forks
+from otel_memleak.routes._ledger import OTHER
+from otel_memleak.routes.names import collapse
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+CONTEXTS_PER_ROUTE: Final = 3
+BATCH: Final = 256
+_BACKLOG: Final = 64 * BATCH
+_CALLS_UNTIL_HALVED: Final = 1 << 16
+_SAMPLED: Final = 1
+
+
+class _Slot:
+    """One name. Its weight decides who stays (Metwally and others 2005); only counted calls are told."""
+
+    __slots__ = ("calls", "contexts", "counted", "weight")
+
+    def __init__(self, inherited: float) -> None:
+        self.weight = inherited
+        self.counted = 0.0
+        self.calls = 0
+        self.contexts: deque[SpanContext] = deque(maxlen=CONTEXTS_PER_ROUTE)
+
+    @property
+    def established(self) -> bool:
+        """More of its weight is its own than was inherited: not a passer-by."""
+        return 2.0 * self.counted > self.weight
+
+
+class RouteTally:
+    """Counts calls per name for as many names as there is room, and the rest as one.
+
+    A call is counted once, at once and for good: under its name if that has a place by then, else with the
+    rest. A name that loses its place takes its calls with it, so the rest never jumps.
+
+    The request path only appends to a queue, which is atomic. Every 256 calls one thread empties it, and no
+    thread ever waits for another: a span may end inside a finalizer, in a thread that is counting already.
+
+    Args:
+        capacity: Names told apart.
+
+    Raises:
+        ValueError: ``capacity`` is not positive.
+    """
+
+    def __init__(self, capacity: int = 32) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity={capacity!r} must be positive")
+        self._capacity = capacity
+        self._pending: deque[str] = deque(maxlen=_BACKLOG)
+        self._latest: dict[str, SpanContext] = {}
+        self._slots: dict[str, _Slot] = {}
+        self._other = 0
+        self._until_halved = _CALLS_UNTIL_HALVED
+        self._lock = threading.Lock()
+        forks.register(self)
+
+    def count(self, name: str, context: SpanContext | None = None) -> None:
+        """Count a call; the context of a sampled span is kept for a while, to link to it."""
+        pending = self._pending
+        pending.append(name)
+        if context is not None:
+            # Emptied with the queue, so no larger than it. One of each name is enough to link to.
+            self._latest[name] = context
+        if len(pending) >= BATCH:
+            self.settle()
+
+    def settle(self) -> None:
+        """Work off the queue, unless another thread is doing so."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._drain()
+            finally:
+                self._lock.release()
+
+    def counts(self) -> dict[str, int]:
+        """Calls so far by name, and of everything else under ``(other)``."""
+        self.settle()
+        told = {name: slot.calls for name, slot in tuple(self._slots.items()) if slot.calls}
+        if self._other:
+            told[OTHER] = self._other
+        return told
+
+    def recent_contexts(self, route: str) -> list[SpanContext]:
+        """Contexts of at most three recent sampled spans of a route, the latest first."""
+        self.settle()
+        slot = self._slots.get(route)
+        return list(reversed(slot.contexts)) if slot else []
+
+    def after_fork_in_child(self) -> None:
+        """Another thread may have held the lock when the process was copied."""
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """Nothing to end: there is no thread."""
+
+    def _drain(self) -> None:
+        pending = self._pending
+        # No more than there are now: the others go on appending.
+        batch = [pending.popleft() for _ in range(len(pending))]
+        latest, self._latest = self._latest, {}
+        for raw, calls in Counter(batch).items():
+            self._add(raw, calls)
+        for raw, context in tuple(latest.items()):
+            slot = self._slots.get(raw) or self._slots.get(collapse(raw))
+            if slot and context.trace_flags & _SAMPLED:
+                slot.contexts.append(context)
+        self._until_halved -= len(batch)
+        if self._until_halved <= 0:
+            self._halve()
+
+    def _add(self, raw: str, calls: int) -> None:
+        slot = self._slots.get(raw) or self._find(collapse(raw))
+        slot.weight += calls
+        slot.counted += calls
+        if slot.established:
+            slot.calls += calls
+        else:
+            self._other += calls
+
+    def _find(self, name: str) -> _Slot:
+        slot = self._slots.get(name)
+        if slot is None:
+            inherited = 0.0
+            if len(self._slots) >= self._capacity:
+                least = min(self._slots, key=lambda known: self._slots[known].weight)
+                inherited = self._slots.pop(least).weight
+            slot = self._slots[name] = _Slot(inherited)
+        return slot
+
+    def _halve(self) -> None:
+        """Let a route that became busy last week displace one that was busy last year."""
+        self._until_halved = _CALLS_UNTIL_HALVED
+        for slot in self._slots.values():
+            slot.weight *= 0.5
+            slot.counted *= 0.5
+
+
+_shared: list[RouteTally] = []
+
+
+def shared_tally() -> RouteTally:
+    """The one tally of this process, to which spans and middlewares count unless told otherwise."""
+    if not _shared:
+        _shared.append(RouteTally())
+    return _shared[0]

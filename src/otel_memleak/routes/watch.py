@@ -1,0 +1,72 @@
+"""The endpoints of this process, watched beside its memory."""
+
+from __future__ import annotations
+
+import threading
+
+from opentelemetry.trace import SpanContext, TracerProvider, get_tracer_provider
+
+from otel_memleak.guard import Guard
+from otel_memleak.routes.attribution import RouteAttribution
+from otel_memleak.routes.counter import RouteCounter, attach
+from otel_memleak.routes.tally import shared_tally
+from otel_memleak.types import RouteSuspect
+
+
+class RouteWatch:
+    """Counts entry-point spans and says which of them leave memory behind.
+
+    Args:
+        provider: A tracer provider; None for the global one, now or as soon as it is set.
+        sampling_interval_s: Seconds between two samples.
+        guard: Told of failures.
+    """
+
+    def __init__(self, provider: TracerProvider | None, sampling_interval_s: float, guard: Guard) -> None:
+        self._provider = provider
+        self._interval_s = sampling_interval_s
+        self._guard = guard
+        self._counter: RouteCounter | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Start over, as in a forked child: what the parent retained is no matter of this process's calls."""
+        # Samples come from one thread, questions from another.
+        self._lock = threading.Lock()
+        self._attribution = RouteAttribution(sampling_interval_seconds=self._interval_s)
+
+    def start(self) -> None:
+        """Count, as soon as there is a provider to ask; cheap to call again."""
+        if self._counter is None:
+            self._counter = attach(self._provider or get_tracer_provider(), self._guard)
+            if self._counter is not None:
+                self._counter.enabled = True
+
+    def stop(self) -> None:
+        """Count no more."""
+        if self._counter is not None:
+            self._counter.enabled = False
+            self._counter = None
+
+    def observe(self, time_s: float, rss_bytes: int) -> None:
+        """Take in a sample."""
+        with self._lock:
+            self._attribution.update(time_s, rss_bytes, shared_tally().counts())
+
+    def suspects(self) -> tuple[RouteSuspect, ...]:
+        """Routes that leak, worst first; tens of milliseconds of work, for when there is an alert."""
+        with self._lock:
+            return self._attribution.suspects()
+
+    @property
+    def in_background(self) -> bool:
+        """Whether the growth follows the clock and no request."""
+        with self._lock:
+            return self._attribution.verdict == "background"
+
+    def recent_contexts(self, suspects: tuple[RouteSuspect, ...]) -> list[SpanContext]:
+        """A few recent requests of the worst route, to link to."""
+        if not suspects:
+            return []
+        routes = suspects[0].route.split(" + ")
+        return [context for route in routes for context in shared_tally().recent_contexts(route)]

@@ -1,0 +1,316 @@
+"""Every setting in one table, and the one function that resolves it.
+
+Precedence: argument, then environment, then declarative configuration file, then the default of the tier.
+An argument that cannot be used raises `ValueError` naming it; a value from the environment or from a file
+is reported once and treated as if it were not there, because telemetry must not keep a service from starting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, cast
+
+from otel_memleak.environment_variables import PREFIX
+from otel_memleak.types import MB, MonitoringTier
+
+AlertTarget = Literal["log", "span_event"]
+TracemallocMode = Literal["off", "on", "diagnosis"]
+
+_INT32_MAX: Final = 2**31 - 1  # the specification's upper bound for integer configuration
+_TARGETS: Final = ("log", "span_event")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Validated settings, in the units the code works with.
+
+    Attributes:
+        tier: How much the process looks at itself.
+        sampling_interval_seconds: Time between two samples.
+        baseline_window_seconds: Span of the samples whose median is the baseline.
+        patience_seconds: How long growth is watched before it is a leak; None adapts it to the headroom.
+        history_size: Samples kept at full resolution.
+        growth_warning_bytes_per_hour: Rate from which growth matters by itself.
+        growth_critical_bytes_per_hour: Rate from which a leak is critical.
+        rss_warning_bytes: Resident memory that warns; None derives it from the limit, 0 switches it off.
+        rss_critical_bytes: Resident memory that is critical; None and 0 as above.
+        memory_limit_bytes: Configured limit; None finds it out.
+        alert_interval_seconds: At most one alert of a kind and severity in this time.
+        tracemalloc: Whether Python allocations are traced.
+        tracemalloc_frames: Frames kept per traced allocation.
+        diagnosis: Whether a suspected leak is looked into.
+        state_file: Where baseline and history are kept across restarts; None keeps nothing.
+        alert_targets: Signals an alert is sent as.
+        excluded_metrics: Shell patterns of metrics not to export.
+    """
+
+    tier: MonitoringTier
+    sampling_interval_seconds: float
+    baseline_window_seconds: float
+    patience_seconds: float | None
+    history_size: int
+    growth_warning_bytes_per_hour: float
+    growth_critical_bytes_per_hour: float
+    rss_warning_bytes: float | None
+    rss_critical_bytes: float | None
+    memory_limit_bytes: int | None
+    alert_interval_seconds: float
+    tracemalloc: TracemallocMode
+    tracemalloc_frames: int
+    diagnosis: bool
+    state_file: str | None
+    alert_targets: tuple[AlertTarget, ...]
+    excluded_metrics: tuple[str, ...]
+
+
+def _number(value: object) -> float:
+    """A finite number from an argument or from text; booleans are a mistake, not 0 and 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("must be a number")
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise ValueError("must be a number") from None
+    if not math.isfinite(number):
+        raise ValueError("must be finite")
+    return number
+
+
+def _integer(low: int, high: int = _INT32_MAX) -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        number = _number(value)
+        if number != int(number) or not low <= number <= high:
+            raise ValueError(f"must be an integer from {low} to {high}")
+        return int(number)
+
+    return parse
+
+
+def _milliseconds(low: int) -> Callable[[object], float]:
+    integer = _integer(low)
+    return lambda value: integer(value) / 1000
+
+
+def _auto_or(parse: Callable[[object], Any]) -> Callable[[object], Any]:
+    """``auto`` (any case) becomes None: to be worked out later from what is then known."""
+
+    def parse_or_auto(value: object) -> Any:
+        if isinstance(value, str) and value.strip().lower() == "auto":
+            return None
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or auto") from None
+
+    return parse_or_auto
+
+
+def _megabytes(low: float = 0.0) -> Callable[[object], float]:
+    def parse(value: object) -> float:
+        number = _number(value)
+        if not low <= number <= _INT32_MAX:
+            raise ValueError(f"must be from {low:g} to {_INT32_MAX} MB")
+        return number * MB
+
+    return parse
+
+
+def _limit(value: object) -> int:
+    return int(_megabytes(1)(value))
+
+
+def _choice(*names: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        text = value.strip().lower() if isinstance(value, str) else value
+        if text not in names:
+            raise ValueError("must be one of " + ", ".join(names))
+        return str(text)
+
+    return parse
+
+
+def _tier(value: object) -> MonitoringTier:
+    if isinstance(value, MonitoringTier):
+        return value
+    return MonitoringTier(_choice(*(tier.value for tier in MonitoringTier))(value))
+
+
+def _switch(value: object) -> bool:
+    """On or off; a bool is taken as well, and so is YAML's habit of reading ``on`` as one."""
+    return value if isinstance(value, bool) else _choice("on", "off")(value) == "on"
+
+
+def _tracemalloc(value: object) -> str:
+    return ("off", "on")[value] if isinstance(value, bool) else _choice("off", "on", "diagnosis")(value)
+
+
+def _items(value: object) -> tuple[str, ...]:
+    """A comma-separated text or any list of texts, without blanks and repetitions."""
+    parts: list[Any]
+    if isinstance(value, str):
+        parts = value.split(",")
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = list(cast("list[Any]", value))
+    else:
+        raise ValueError("must be a list or a comma-separated text")
+    if not all(isinstance(part, str) for part in parts):
+        raise ValueError("must hold texts only")
+    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def _targets(value: object) -> tuple[str, ...]:
+    names = tuple(name.lower() for name in _items(value))
+    if names == ("none",):
+        return ()
+    if not names or not set(names) <= set(_TARGETS):
+        raise ValueError("must be a list of " + ", ".join(_TARGETS) + "; or none")
+    return names
+
+
+def _path(value: object) -> str | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else getattr(value, "__fspath__", lambda: None)()
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError("must be a path")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table.
+
+    Attributes:
+        name: Keyword of ``instrument()`` and key in the declarative file.
+        field: The attribute of `Settings` it ends in, which carries the unit.
+        parse: From an argument or a text to the field's value; raises `ValueError` saying what is allowed.
+        production: Default in the production tier, as a user would write it.
+        development: Default in the development tier.
+        meaning: One sentence with the unit, shown to users.
+    """
+
+    name: str
+    field: str
+    parse: Callable[[object], Any]
+    production: object
+    development: object
+    meaning: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of this setting."""
+        return PREFIX + self.name.upper()
+
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting("tier", "tier", _tier, "production", "development", "production, development or disabled"),
+    Setting("sampling_interval", "sampling_interval_seconds", _milliseconds(10), 60_000, 10_000,
+            "ms between two samples"),
+    Setting("baseline_window", "baseline_window_seconds", _milliseconds(10), 300_000, 60_000,
+            "ms; the median of its samples, at least 5, spanning it, is the baseline"),
+    Setting("patience", "patience_seconds", _auto_or(_milliseconds(10)), "auto", 300_000,
+            "ms growth is watched before it is called a leak; auto: the less time is left to the limit, "
+            "the shorter, at most 12 h"),
+    Setting("history_size", "history_size", _integer(10, 1_000_000), 1000, 1000,
+            "samples kept at full resolution"),
+    Setting("growth_warning", "growth_warning_bytes_per_hour", _megabytes(), 50, 10,
+            "MB/h from which growth matters by itself"),
+    Setting("growth_critical", "growth_critical_bytes_per_hour", _megabytes(), 100, 100,
+            "MB/h from which a leak is critical"),
+    Setting("rss_warning", "rss_warning_bytes", _auto_or(_megabytes()), "auto", "auto",
+            "MB of resident memory that warn; 0: off; auto: 80 % of the limit, 256 where there is none "
+            "but the host's"),
+    Setting("rss_critical", "rss_critical_bytes", _auto_or(_megabytes()), "auto", "auto",
+            "MB of resident memory that are critical; 0: off; auto: 90 % of the limit, 512 where there is "
+            "none but the host's"),
+    Setting("memory_limit", "memory_limit_bytes", _auto_or(_limit), "auto", "auto",
+            "MB at which the process is killed; auto: the smaller of cgroup and rlimit, else the host's"),
+    Setting("alert_interval", "alert_interval_seconds", _milliseconds(0), 3_600_000, 3_600_000,
+            "ms in which at most one alert of a kind and severity is sent; an escalation always passes"),
+    Setting("tracemalloc", "tracemalloc", _tracemalloc, "off", "on", "off, on or diagnosis"),
+    Setting("tracemalloc_frames", "tracemalloc_frames", _integer(1, 65_535), 1, 1,
+            "frames kept per traced allocation"),
+    Setting("diagnosis", "diagnosis", _switch, "on", "on", "on or off"),
+    Setting("state_file", "state_file", _path, None, None,
+            "file that keeps baseline and history across restarts"),
+    Setting("alert_targets", "alert_targets", _targets, "log,span_event", "log,span_event",
+            "signals an alert is sent as: log, span_event; or none"),
+    Setting("excluded_metrics", "excluded_metrics", _items, (), (),
+            "names or shell patterns of metrics not to export"),
+)  # fmt: skip
+
+_BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+
+
+def resolve(
+    arguments: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    declared: Mapping[str, object] | None = None,
+    warn: Callable[[str], None] = lambda message: None,
+) -> Settings:
+    """Settle every setting from its sources.
+
+    Args:
+        arguments: Keywords given in code, by setting name; strongest.
+        environ: The environment, by variable name; an empty value is an unset one.
+        declared: Keys of the declarative configuration file; weaker than the environment.
+        warn: Told once of every value that was ignored, with its name and value.
+
+    Returns:
+        The settings, complete.
+
+    Raises:
+        ValueError: An argument has an unknown name or an unusable value; the message names it.
+    """
+    arguments, environ, declared = arguments or {}, environ or {}, declared or {}
+    for unknown in sorted(set(arguments) - set(_BY_NAME)):
+        raise ValueError(f"unknown setting {unknown!r}; known are {', '.join(_BY_NAME)}")
+    for unknown in sorted(set(declared) - set(_BY_NAME)):
+        warn(f"Ignoring unknown setting {unknown!r} in the configuration file")
+    tier = cast(MonitoringTier, _settle(_BY_NAME["tier"], False, arguments, environ, declared, warn))
+    development = tier is MonitoringTier.DEVELOPMENT
+    values = {
+        setting.field: _settle(setting, development, arguments, environ, declared, warn)
+        for setting in SETTINGS
+        if setting.name != "tier"
+    }
+    return _in_order(Settings(tier=tier, **values), warn)
+
+
+def _settle(
+    setting: Setting,
+    development: bool,
+    arguments: Mapping[str, object],
+    environ: Mapping[str, str],
+    declared: Mapping[str, object],
+    warn: Callable[[str], None],
+) -> Any:
+    if setting.name in arguments:
+        try:
+            return setting.parse(arguments[setting.name])
+        except ValueError as error:
+            raise ValueError(f"{setting.name}={arguments[setting.name]!r}: {error}") from None
+    sources: list[tuple[str, object]] = []
+    if environ.get(setting.variable, "").strip():
+        sources.append((setting.variable, environ[setting.variable]))
+    if declared.get(setting.name) is not None:
+        sources.append((f"{setting.name} in the configuration file", declared[setting.name]))
+    for origin, value in sources:
+        try:
+            return setting.parse(value)
+        except ValueError as error:
+            warn(f"Ignoring {origin}={value!r}: {error}")
+    return setting.parse(setting.development if development else setting.production)
+
+
+def _in_order(settings: Settings, warn: Callable[[str], None]) -> Settings:
+    """A critical threshold below its warning could never be told apart from it: lift it."""
+    if settings.growth_critical_bytes_per_hour < settings.growth_warning_bytes_per_hour:
+        warn("growth_critical is below growth_warning; using growth_warning for both")
+        settings = replace(settings, growth_critical_bytes_per_hour=settings.growth_warning_bytes_per_hour)
+    if settings.rss_critical_bytes and settings.rss_critical_bytes < (settings.rss_warning_bytes or 0):
+        warn("rss_critical is below rss_warning; using rss_warning for both")
+        settings = replace(settings, rss_critical_bytes=settings.rss_warning_bytes)
+    return settings

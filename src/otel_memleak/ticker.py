@@ -1,0 +1,127 @@
+"""A daemon thread that calls a function at a steady pace, survives forks and ends within a second.
+
+Sampling needs a thread of its own: a metric callback runs at the reader's pace and under its lock, and an
+event loop stands still just when somebody should be looking.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from otel_memleak import forks
+from otel_memleak.guard import Guard
+
+THREAD_NAME = "OtelMemleakDetector"
+STOP_TIMEOUT_S = 1.0
+
+
+class Ticker:
+    """Calls ``tick`` at once and then every ``interval_s`` until stopped.
+
+    Args:
+        interval_s: Seconds between two calls, from start to start. A call that is late by more than an
+            interval (a suspended process) is not made up for.
+        tick: What to call; whatever it raises is swallowed.
+        on_fork: Called in a forked child before the thread starts there; must drop what is the parent's.
+        guard: Told of failures.
+        dormant: Do not run in this process, only in children forked from it.
+    """
+
+    def __init__(
+        self,
+        interval_s: float,
+        tick: Callable[[], None],
+        on_fork: Callable[[], None],
+        guard: Guard,
+        *,
+        dormant: bool = False,
+    ) -> None:
+        self._interval_s = interval_s
+        self._tick = tick
+        self._on_fork = on_fork
+        self._guard = guard
+        self._dormant = dormant
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._started = False
+        self._revived_in: dict[int, object] = {}
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and not stopped."""
+        return self._started
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """The thread of this process, if it has one."""
+        return self._thread
+
+    def start(self) -> None:
+        """Start ticking; a second start does nothing."""
+        if self._started:
+            return
+        self._started = True
+        self._pid = os.getpid()
+        self._stop = threading.Event()
+        forks.register(self)
+        if not self._dormant:
+            self._start_thread()
+
+    def stop(self) -> None:
+        """Stop ticking and wait for the thread, at most a second. Safe to call from the thread itself."""
+        if not self._started:
+            return
+        self._started = False
+        forks.unregister(self)
+        self._stop.set()
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread() and self._pid == os.getpid():
+            thread.join(STOP_TIMEOUT_S)
+
+    def ensure_alive(self) -> None:
+        """Start over if this process was forked without Python noticing (uWSGI, a fork in C)."""
+        if self._started and self._pid != os.getpid():
+            self.after_fork_in_child()
+
+    def after_fork_in_child(self) -> None:
+        """Start over in a forked child: new event, new thread, nothing of the parent's."""
+        pid, mine = os.getpid(), object()
+        # Locks of the parent may have been held when it forked. dict.setdefault is atomic, so of several
+        # threads that notice the fork at once exactly one gets through.
+        if not self._started or self._revived_in.setdefault(pid, mine) is not mine:
+            return
+        self._revived_in = {pid: mine}
+        self._pid = pid
+        self._stop = threading.Event()
+        self._thread = None
+        self._dormant = False
+        try:
+            self._on_fork()
+        except Exception as error:
+            self._guard.swallow("starting over after a fork", error)
+        self._start_thread()
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._run, args=(self._stop,), name=THREAD_NAME, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # At interpreter shutdown, in an isolated sub-interpreter, or when no thread is to be had.
+            self._guard.swallow("starting the sampling thread", error)
+            return
+        self._thread = thread
+
+    def _run(self, stop: threading.Event) -> None:
+        due = time.monotonic()
+        while not stop.is_set():
+            try:
+                self._tick()
+            except Exception as error:
+                self._guard.swallow("taking a sample", error)
+            now = time.monotonic()
+            due = due + self._interval_s if due + self._interval_s > now else now + self._interval_s
+            stop.wait(due - now)

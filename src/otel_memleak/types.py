@@ -1,0 +1,186 @@
+"""Values that cross a boundary: what a sample holds, what an alert says.
+
+Everything here is immutable and free of behaviour that needs a clock, a thread, the operating system
+or OpenTelemetry. Every other module may import this one; this one imports nothing of the package.
+
+Units are part of the names: bytes, seconds, bytes per hour. 1 MB is 1024 × 1024 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal
+
+MB: Final = 1024 * 1024
+"""Bytes in a megabyte, as used for every ``…_mb`` name and in every sentence for people."""
+
+Severity = Literal["warning", "critical"]
+Reason = Literal["growth", "forecast", "rss"]
+Pattern = Literal["linear", "accelerating", "decelerating", "stepwise", "bursts"]
+LimitSource = Literal["cgroup", "rlimit", "configured", "host"]
+AlertEvent = Literal["memleak.leak", "memleak.rss", "memleak.resolved"]
+Origin = Literal["python", "native", "fragmentation", "unknown"]
+State = Literal["warming_up", "stable", "suspect", "leaking"]
+
+STATES: Final[tuple[State, ...]] = ("warming_up", "stable", "suspect", "leaking")
+SEVERITIES: Final[tuple[Severity, ...]] = ("warning", "critical")
+REASONS: Final[tuple[Reason, ...]] = ("growth", "forecast", "rss")
+
+
+class MonitoringTier(str, Enum):
+    """How much a process looks at itself.
+
+    ``PRODUCTION`` reads only what costs microseconds, once a minute. ``DEVELOPMENT`` looks every ten
+    seconds, traces Python allocations and counts asyncio tasks. ``DISABLED`` does nothing at all.
+    """
+
+    PRODUCTION = "production"
+    DEVELOPMENT = "development"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class LeakAlert:
+    """One thing worth telling a person about the memory of one process.
+
+    Attributes:
+        event: ``memleak.leak`` (growth established, or got worse), ``memleak.rss`` (resident memory
+            crossed a threshold; no claim of a leak) or ``memleak.resolved``.
+        id: Identifies the incident; the same on everything said about it. Unique per process.
+        severity: ``warning`` or ``critical``; on ``memleak.resolved`` the highest it had reached.
+        reason: ``growth`` (the rate itself), ``forecast`` (the limit will be reached) or ``rss``.
+        time_s: Time of the sample that decided, in seconds, on the clock fed to the detector.
+        rss_bytes: Resident memory at that sample, in bytes.
+        baseline_bytes: Median of the first samples spanning the baseline window; None before that.
+        growth_bytes_per_hour: Robust estimate of the retained growth, bytes per hour.
+        growth_bytes_per_hour_low: Lower end of its 95 % interval.
+        growth_bytes_per_hour_high: Upper end of its 95 % interval.
+        confidence: 0 to 1; how sure the verdict is that this growth will not end by itself.
+        onset_s: When the growth began, on the clock fed to the detector; None when unknown.
+        growth_bytes: Bytes grown since the onset.
+        limit_bytes: The limit the forecast is made against; None when there is none.
+        time_to_limit_s: Seconds until the limit at the present rate; None when unknown.
+        time_to_limit_low_s: Shorter end of its interval; None when unknown.
+        time_to_limit_high_s: Longer end of its interval; None when unknown or unbounded.
+        pattern: Shape of the growth; None on ``memleak.rss``.
+        threshold_bytes: The threshold that was crossed (``memleak.rss`` only), in bytes.
+        why: One clause naming the rule that fired, for people; never parsed.
+    """
+
+    event: AlertEvent
+    id: str
+    severity: Severity
+    reason: Reason
+    time_s: float
+    rss_bytes: float
+    baseline_bytes: float | None = None
+    growth_bytes_per_hour: float | None = None
+    growth_bytes_per_hour_low: float | None = None
+    growth_bytes_per_hour_high: float | None = None
+    confidence: float | None = None
+    onset_s: float | None = None
+    growth_bytes: float | None = None
+    limit_bytes: float | None = None
+    time_to_limit_s: float | None = None
+    time_to_limit_low_s: float | None = None
+    time_to_limit_high_s: float | None = None
+    pattern: Pattern | None = None
+    threshold_bytes: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLimit:
+    """The memory limit that will kill the process first, and who set it.
+
+    Attributes:
+        limit_bytes: The limit, in bytes.
+        source: ``cgroup``, ``rlimit``, ``configured`` or ``host`` (physical memory).
+    """
+
+    limit_bytes: int
+    source: LimitSource
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at the process. A reading that could not be had is None.
+
+    Attributes:
+        time_s: Unix time of the reading, in seconds, immune to clock steps after start.
+        rss_bytes: Resident set size of this process, in bytes.
+        tracemalloc_current_bytes: Bytes in traced Python allocations; None unless tracing.
+        tracemalloc_peak_bytes: Their peak since tracing began; None unless tracing.
+        allocated_blocks: Blocks in use in CPython's allocator (``sys.getallocatedblocks``).
+        asyncio_tasks: Unfinished tasks of every event loop; development tier only.
+    """
+
+    time_s: float
+    rss_bytes: int | None
+    tracemalloc_current_bytes: int | None = None
+    tracemalloc_peak_bytes: int | None = None
+    allocated_blocks: int | None = None
+    asyncio_tasks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """Something that grows, named without looking at what it holds.
+
+    Attributes:
+        type: Qualified name of the type that piles up; empty when unknown.
+        owner: Path from a module to the container that holds it, e.g. ``shop.cache:_sessions``; empty when
+            unknown.
+        site: ``file:line`` that allocates it; empty when unknown.
+        growth_bytes_per_hour: Its growth.
+        growth_count_per_hour: Objects per hour; 0 when unknown.
+        share: Its part of the growth of the process, 0 to 1.
+    """
+
+    type: str = ""
+    owner: str = ""
+    site: str = ""
+    growth_bytes_per_hour: float = 0.0
+    growth_count_per_hour: float = 0.0
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSuspect:
+    """An entry point whose calls leave memory behind.
+
+    Attributes:
+        route: Span name of the entry point; several that always come together are joined by ``" + "``.
+        bytes_per_call: Bytes retained per call.
+        bytes_per_call_low: Lower end of its 95 % interval.
+        bytes_per_call_high: Upper end of its 95 % interval.
+    """
+
+    route: str
+    bytes_per_call: float
+    bytes_per_call_low: float
+    bytes_per_call_high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What is growing, who holds it, where it comes from.
+
+    Attributes:
+        alert_id: The incident it belongs to.
+        time_s: When it was made, on the sample clock.
+        origin: What kind of memory grows.
+        suspects: At most five, worst first.
+        routes: At most five, worst first.
+        advice: One clause a person can act on; empty when there is none.
+        limits: What could not be looked at, in words; empty when nothing was missed.
+    """
+
+    alert_id: str
+    time_s: float
+    origin: Origin
+    suspects: tuple[Suspect, ...] = ()
+    routes: tuple[RouteSuspect, ...] = ()
+    advice: str = ""
+    limits: str = ""

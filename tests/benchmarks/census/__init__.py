@@ -1,0 +1,1 @@
+"""What a census costs the process it is taken of."""

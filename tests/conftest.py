@@ -1,0 +1,41 @@
+"""Shared by every test: nothing swallowed stays hidden, nothing global stays behind."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from otel import InMemoryTelemetry
+from otel_memleak import guard
+from otel_memleak.instrumentor import MemLeakInstrumentor
+from otel_memleak.ticker import THREAD_NAME
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores it for what it runs in the background, and every program started here would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _reraise_swallowed_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "reraise", True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    yield
+    instrumentor = MemLeakInstrumentor()
+    if instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.uninstrument()
+    left = [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
+    assert left == []
+
+
+@pytest.fixture
+def telemetry() -> Iterator[InMemoryTelemetry]:
+    """Providers of the real SDK whose output stays in memory."""
+    telemetry = InMemoryTelemetry()
+    yield telemetry
+    telemetry.shutdown()

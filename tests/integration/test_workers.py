@@ -1,0 +1,53 @@
+"""Forked and spawned workers: each watches itself, and itself only."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from otel_memleak.types import MB
+from processes import Service
+
+BALLAST_BYTES = 60 * MB
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "fork",
+        "forkserver",
+        pytest.param("multiprocessing-fork", marks=pytest.mark.slow),
+        pytest.param("spawn", marks=pytest.mark.slow),
+        pytest.param("pool", marks=pytest.mark.slow),
+    ],
+)
+def test_every_worker_reports_its_own_memory_under_its_own_identity(kind: str) -> None:
+    """The ballast of a worker shows in the worker's RSS and not in its parent's; each has an instance id.
+
+    The receiver sees helper processes of multiprocessing as well, if they export anything of ours.
+    """
+    with Service("workers.py", kind, "6") as service:
+        receiver = service.receiver
+
+        def by_instance() -> dict[str, float]:
+            peaks: dict[str, float] = {}
+            for point in receiver.metrics("memleak.process.rss"):
+                name = str(point.process.instance_id)
+                peaks[name] = max(peaks.get(name, 0.0), float(point.value))
+            return peaks
+
+        def heavy() -> list[float]:
+            return [rss for rss in by_instance().values() if rss > BALLAST_BYTES + 10 * MB]
+
+        receiver.wait_for(lambda: len(heavy()) >= 2, timeout_s=30)
+        assert service.finish(timeout_s=60) == 0
+        rss = by_instance()
+
+    # The parent and two workers; the fork server and the resource tracker have nothing to say.
+    assert len(rss) == 3, rss
+    assert len([r for r in rss.values() if r > BALLAST_BYTES + 10 * MB]) == 2
+    alerts = {str(p.process.instance_id): p.value for p in receiver.metrics("memleak.alerts")}
+    assert set(alerts.values()) == {0}
+    assert "Traceback" not in service.output

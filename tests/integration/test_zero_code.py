@@ -1,0 +1,142 @@
+"""The whole way: a real service under the real launcher, everything received over OTLP."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from otel_memleak.semconv import METRICS
+from processes import Service
+
+LEAK_S = 60.0
+"""A leak of 200 KB/s has to be found within this."""
+
+QUIET_S = 45.0
+"""As long the healthy twin is watched here; the slow test below watches it for longer."""
+
+
+class Trio:
+    """Two leaking services, one per protocol, and a healthy one, running side by side."""
+
+    def __init__(self) -> None:
+        self.grpc = Service("service.py", "leaky", "120", protocol="grpc")
+        self.http = Service(
+            "service.py", "leaky", "120", OTEL_PYTHON_MEMLEAK_TIER="development",
+            OTEL_PYTHON_MEMLEAK_MEMORY_LIMIT="512",
+        )  # fmt: skip
+        self.healthy = Service("service.py", "healthy", str(QUIET_S))
+
+    def close(self) -> None:
+        for service in (self.grpc, self.http, self.healthy):
+            service.close()
+
+
+@pytest.fixture(scope="module")
+def trio() -> Iterator[Trio]:
+    trio = Trio()
+    yield trio
+    trio.close()
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_leak_is_told_as_log_record_and_span_event_with_one_id(trio: Trio, protocol: str) -> None:
+    """The product in one test: the process itself says that it leaks, within a minute, over the wire."""
+    service: Service = getattr(trio, protocol)
+    receiver = service.receiver
+
+    log = receiver.wait_for(lambda: receiver.logs("memleak.leak"), timeout_s=LEAK_S)[0]
+    span = receiver.wait_for(lambda: receiver.spans("memleak.leak"), timeout_s=10)[0]
+
+    alert_id = log.attributes["memleak.alert.id"]
+    assert [event.name for event in span.events] == ["memleak.leak"]
+    assert span.events[0].attributes == log.attributes
+    assert span.events[0].attributes["memleak.alert.id"] == alert_id
+    assert (span.trace_id, span.span_id) == (log.trace_id, log.span_id)
+    assert log.severity_number in (13, 17)
+    assert log.body.startswith("RSS grew")
+    rate = log.attributes["memleak.growth.rate"]
+    assert isinstance(rate, float)
+    # tracemalloc, on in the development tier, keeps a record of every entry: that grows as well.
+    assert 0.5 < rate / (200_000 * 3600) < (1.6 if protocol == "grpc" else 3.2)
+
+
+def test_the_alert_is_followed_by_the_name_of_what_leaks(trio: Trio) -> None:
+    """The holder, by a path that can be searched for in the source; no key, no value of what it holds."""
+    receiver = trio.grpc.receiver
+    leak = receiver.wait_for(lambda: receiver.logs("memleak.leak"), timeout_s=LEAK_S)[0]
+
+    diagnosis = receiver.wait_for(lambda: receiver.logs("memleak.diagnosis"), timeout_s=45)[0]
+
+    assert diagnosis.attributes["memleak.alert.id"] == leak.attributes["memleak.alert.id"]
+    assert diagnosis.attributes["memleak.origin"] == "python"
+    assert diagnosis.attributes["memleak.suspect.owner"][0] == "__main__:main.<locals>.cache"
+    assert diagnosis.attributes["memleak.suspect.type"][0] == "bytearray"
+    assert receiver.wait_for(lambda: receiver.spans("memleak.diagnosis"), timeout_s=10)
+
+
+def test_every_metric_of_the_contract_arrives(trio: Trio) -> None:
+    """In the development tier all of them have something to say."""
+    receiver = trio.http.receiver
+    receiver.wait_for(lambda: receiver.metrics("memleak.time_to_limit"), timeout_s=LEAK_S)
+
+    for metric in METRICS:
+        points = receiver.metrics(metric.name)
+        assert points, metric.name
+        assert {p.unit for p in points} == {metric.unit}
+        assert {p.scope.name for p in points} == {"otel_memleak"}
+
+
+def test_metrics_arrive_over_the_default_protocol_too(trio: Trio) -> None:
+    """The distro uses gRPC when nothing is said."""
+    receiver = trio.grpc.receiver
+
+    receiver.wait_for(lambda: receiver.metrics("memleak.process.rss"), timeout_s=LEAK_S)
+
+    sources = {p.attributes["memleak.limit.source"] for p in receiver.metrics("memleak.process.limit")}
+    assert sources <= {"cgroup", "rlimit", "configured", "host"}
+    assert sources
+
+
+def test_the_configured_limit_is_the_one_reported(trio: Trio) -> None:
+    """What the user says wins over what the host says."""
+    receiver = trio.http.receiver
+    receiver.wait_for(lambda: receiver.metrics("memleak.process.limit"), timeout_s=LEAK_S)
+
+    (point,) = {
+        (p.value, p.attributes["memleak.limit.source"]) for p in receiver.metrics("memleak.process.limit")
+    }
+
+    assert point == (512 * 1024 * 1024, "configured")
+
+
+def test_the_healthy_twin_stays_quiet(trio: Trio) -> None:
+    """Same churn, bounded cache: measured, and not accused."""
+    service = trio.healthy
+
+    assert service.finish(timeout_s=QUIET_S + 30) == 0
+
+    assert service.receiver.metrics("memleak.process.rss")
+    assert service.receiver.logs("memleak.leak") == []
+    assert service.receiver.spans("memleak.leak") == []
+    assert "Traceback" not in service.output
+
+
+def test_termination_is_immediate(trio: Trio) -> None:
+    """A watched service ends on SIGTERM like an unwatched one: by the signal, with nothing printed."""
+    trio.grpc.receiver.wait_for(lambda: trio.grpc.receiver.logs("memleak.leak"), timeout_s=LEAK_S)
+
+    status = trio.grpc.finish(signal.SIGTERM, timeout_s=5)
+
+    assert status == -signal.SIGTERM
+    assert "Traceback" not in trio.grpc.output
+
+
+@pytest.mark.slow
+def test_the_healthy_twin_stays_quiet_for_three_minutes() -> None:
+    """As above, for as long as the promise says."""
+    with Service("service.py", "healthy", "180") as service:
+        assert service.finish(timeout_s=240) == 0
+        assert service.receiver.metrics("memleak.process.rss")
+        assert service.receiver.logs("memleak.leak") == []

@@ -1,0 +1,254 @@
+"""Real programs on loopback: started with the configuration that is shipped, stopped by their process id."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COLLECTOR = REPOSITORY / "collector"
+sys.path.insert(0, str(COLLECTOR))
+
+import programs  # noqa: E402
+
+LONGEST_START_S = 60
+T = TypeVar("T")
+
+
+def program(binary: str) -> Path:
+    """The path of a real program; the test is skipped, saying so, where it has not been built."""
+    path = programs.find(binary)
+    if path is None:
+        pytest.skip(f"no {binary} on this machine: `python collector/programs.py` builds it")
+    return path
+
+
+def layers(*names: str) -> list[str]:
+    """Arguments of a Collector for the configuration layers of these names; a path is taken as it is."""
+    files = [name if name.endswith(".yaml") else str(COLLECTOR / "config" / f"{name}.yaml") for name in names]
+    return [part for file in files for part in ("--config", file)]
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def get_json(url: str, **query: str) -> Any:
+    """What an HTTP API answers; None while it refuses or is not there."""
+    if query:
+        url += "?" + urllib.parse.urlencode(query)
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.loads(answer.read() or b"null")
+    except (urllib.error.URLError, OSError, ValueError):
+        return None
+
+
+def answers(url: str) -> bool:
+    """Whether a health endpoint is content."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def eventually(look: Callable[[], T], what: str, timeout_s: float) -> T:
+    """The first truthy value of ``look``; fails naming ``what`` when there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := look()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout_s:.0f} s: {what}")
+        time.sleep(0.5)
+    return value
+
+
+class Running:
+    """A started program.
+
+    Attributes:
+        process: Its process.
+        log: File with everything it has printed.
+    """
+
+    def __init__(self, command: list[str], directory: Path, name: str, environment: dict[str, str]) -> None:
+        self.log = directory / f"{name}.log"
+        with self.log.open("ab") as sink:
+            self.process = subprocess.Popen(
+                command, cwd=directory, stdout=sink, stderr=sink, env={**os.environ, **environment}
+            )
+
+    def wait_until(self, url: str) -> Running:
+        """Wait until its health endpoint is content; fails with the end of its log when it dies before."""
+        deadline = time.monotonic() + LONGEST_START_S
+        while not answers(url):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{self.process.args} did not start:\n{self.log.read_text()[-3000:]}")
+            time.sleep(0.2)
+        return self
+
+    def stop(self) -> None:
+        """End it, gently first."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """End it as the kernel's OOM killer would."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(20)
+
+
+class Collector:
+    """A Collector of ours, its ports and its queue; can be started and killed again and again.
+
+    Args:
+        directory: For its log and its queue.
+        names: Configuration layers.
+        environment: Variables of the layers.
+    """
+
+    def __init__(self, directory: Path, *names: str, **environment: str) -> None:
+        self.binary = program("otelcol")
+        self.directory = directory
+        self.names = names
+        self.grpc_port, self.http_port, self.health_port = free_port(), free_port(), free_port()
+        self.http = f"http://127.0.0.1:{self.http_port}"
+        self.environment = {
+            "OTLP_GRPC_ENDPOINT": f"127.0.0.1:{self.grpc_port}",
+            "OTLP_HTTP_ENDPOINT": f"127.0.0.1:{self.http_port}",
+            "HEALTH_ENDPOINT": f"127.0.0.1:{self.health_port}",
+            "QUEUE_DIRECTORY": str(directory / f"queue-{self.http_port}"),
+            **environment,
+        }
+        self.running: Running | None = None
+
+    def start(self) -> Running:
+        """Start it and wait until it is healthy."""
+        command = [str(self.binary), *layers(*self.names)]
+        self.running = Running(command, self.directory, f"otelcol-{self.http_port}", self.environment)
+        return self.running.wait_until(f"http://127.0.0.1:{self.health_port}")
+
+    def stop(self) -> None:
+        """End it if it runs."""
+        if self.running is not None:
+            self.running.stop()
+
+
+class Prometheus:
+    """A Prometheus with the shipped configuration and rules."""
+
+    def __init__(self, directory: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [
+            str(program("prometheus")),
+            f"--config.file={COLLECTOR / 'prometheus' / 'prometheus.yaml'}",
+            f"--storage.tsdb.path={directory / 'prometheus'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--web.enable-otlp-receiver",
+            "--enable-feature=exemplar-storage",
+        ]
+        self.running = Running(command, directory, "prometheus", {}).wait_until(f"{self.url}/-/ready")
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The instant vector of an expression: ``metric`` and ``value`` of each series."""
+        answer = get_json(f"{self.url}/api/v1/query", query=expression)
+        return answer["data"]["result"] if answer else []
+
+    def firing(self, **labels: str) -> set[str]:
+        """Names of the alerts that fire with these labels."""
+        answer = get_json(f"{self.url}/api/v1/alerts") or {"data": {"alerts": []}}
+        return {
+            alert["labels"]["alertname"]
+            for alert in answer["data"]["alerts"]
+            if alert["state"] == "firing" and labels.items() <= alert["labels"].items()
+        }
+
+
+class Jaeger:
+    """A Jaeger with the shipped configuration."""
+
+    def __init__(self, directory: Path) -> None:
+        ports = [free_port() for _ in range(4)]
+        self.url = f"http://127.0.0.1:{ports[0]}"
+        self.otlp = f"127.0.0.1:{ports[1]}"
+        environment = {
+            "JAEGER_HTTP_ENDPOINT": f"127.0.0.1:{ports[0]}",
+            "JAEGER_OTLP_ENDPOINT": self.otlp,
+            "JAEGER_GRPC_ENDPOINT": f"127.0.0.1:{ports[2]}",
+            "JAEGER_HEALTH_ENDPOINT": f"127.0.0.1:{ports[3]}",
+        }
+        command = [str(program("jaeger")), "--config", str(COLLECTOR / "jaeger" / "jaeger.yaml")]
+        self.running = Running(command, directory, "jaeger", environment)
+        self.running.wait_until(f"http://127.0.0.1:{ports[3]}/status")
+
+    def traces(self, service: str, **search: str) -> list[dict[str, Any]]:
+        """Traces as the search of Jaeger's own pages finds them."""
+        answer = get_json(f"{self.url}/api/traces", service=service, limit="200", lookback="1h", **search)
+        return (answer or {}).get("data") or []
+
+
+class Tempo:
+    """A Tempo with the shipped configuration."""
+
+    def __init__(self, directory: Path) -> None:
+        http, grpc, otlp = free_port(), free_port(), free_port()
+        self.url = f"http://127.0.0.1:{http}"
+        self.otlp = f"127.0.0.1:{otlp}"
+        environment = {
+            "TEMPO_ADDRESS": "127.0.0.1",
+            "TEMPO_HTTP_PORT": str(http),
+            "TEMPO_GRPC_PORT": str(grpc),
+            "TEMPO_OTLP_ENDPOINT": self.otlp,
+            "TEMPO_DIRECTORY": str(directory / "tempo"),
+        }
+        config = str(COLLECTOR / "tempo" / "tempo.yaml")
+        command = [str(program("tempo")), f"-config.file={config}", "-config.expand-env=true"]
+        self.running = Running(command, directory, "tempo", environment).wait_until(f"{self.url}/ready")
+
+    def search(self, query: str) -> list[dict[str, Any]]:
+        """Traces that a TraceQL query finds."""
+        return (get_json(f"{self.url}/api/search", q=query) or {}).get("traces") or []
+
+
+class Loki:
+    """A Loki with the shipped configuration."""
+
+    def __init__(self, directory: Path) -> None:
+        http, grpc = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{http}"
+        environment = {
+            "LOKI_ADDRESS": "127.0.0.1",
+            "LOKI_HTTP_PORT": str(http),
+            "LOKI_GRPC_PORT": str(grpc),
+            "LOKI_DIRECTORY": str(directory / "loki"),
+        }
+        config = str(COLLECTOR / "loki" / "loki.yaml")
+        command = [str(program("loki")), f"-config.file={config}", "-config.expand-env=true"]
+        self.running = Running(command, directory, "loki", environment).wait_until(f"{self.url}/ready")
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Streams of the last hour that a LogQL query finds: ``stream`` (labels) and ``values`` (lines)."""
+        answer = get_json(f"{self.url}/loki/api/v1/query_range", query=expression)
+        return answer["data"]["result"] if answer else []

@@ -1,0 +1,69 @@
+"""Real processes under the real launcher, exporting to an embedded receiver."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from otel_memleak.cli.receiver import OtlpReceiver
+
+APPS = Path(__file__).parent / "apps"
+LAUNCHER = str(Path(sys.executable).with_name("opentelemetry-instrument"))
+QUICK = {
+    "OTEL_PYTHON_MEMLEAK_SAMPLING_INTERVAL": "250",
+    "OTEL_PYTHON_MEMLEAK_BASELINE_WINDOW": "5000",
+    "OTEL_PYTHON_MEMLEAK_PATIENCE": "20000",
+    "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+    "OTEL_BSP_SCHEDULE_DELAY": "200",
+    "OTEL_BLRP_SCHEDULE_DELAY": "200",
+}
+"""The intervals at which a leak is to be found within a minute."""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This environment without any OpenTelemetry settings of the developer's, and with these."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    return {**clean, **more}
+
+
+class Service:
+    """A program started under ``opentelemetry-instrument``, with a receiver of its own.
+
+    Args:
+        arguments: Script in ``tests/apps`` and its arguments.
+        protocol: Of the exporter.
+        variables: Environment variables on top of the quick intervals.
+    """
+
+    def __init__(self, *arguments: str, protocol: Any = "http/protobuf", **variables: str) -> None:
+        self.receiver = OtlpReceiver()
+        self.receiver.open()
+        settings = {**QUICK, **self.receiver.exporter_environment(protocol), **variables}
+        command = [LAUNCHER, sys.executable, str(APPS / arguments[0]), *arguments[1:]]
+        self.process = subprocess.Popen(
+            command, env=environment(**settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.output = ""
+
+    def finish(self, sig: int | None = None, timeout_s: float = 30) -> int:
+        """Wait for the end, after a signal if one is given, and give the exit status."""
+        if sig is not None and self.process.poll() is None:
+            self.process.send_signal(sig)
+        self.output, _ = self.process.communicate(timeout=timeout_s)
+        return self.process.returncode
+
+    def close(self) -> None:
+        """End the process if need be, and the receiver."""
+        if self.process.poll() is None:
+            self.finish(signal.SIGKILL)
+        self.receiver.close()
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

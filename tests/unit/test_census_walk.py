@@ -1,0 +1,436 @@
+"""Every object is counted once, at the place it hangs from, and none of the application's code runs."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+import types
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+from otel_memleak.diagnosis.census import _walk
+from otel_memleak.diagnosis.census._kinds import Kind
+from otel_memleak.diagnosis.census._labels import definition_site
+from otel_memleak.diagnosis.census._look import deadline_pace
+from otel_memleak.diagnosis.census._roots import UNNAMED, add_modules, add_unreached
+from otel_memleak.diagnosis.census._summary import Summary, summarise
+from otel_memleak.diagnosis.census._tree import Node
+from otel_memleak.diagnosis.census._walk import BIG_BYTES, SMALL_TREE, Walker
+
+
+class Item:
+    """Something to hold."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.parts = [object(), object()]
+
+
+def walk(thing: object, *, enough: int | None = None) -> Node:
+    """The node of a thing that hangs from the root, everything below it walked."""
+    walker = Walker(may_peek=True, enough=enough)
+    for shared in (type, object, Item, sys.modules, globals()):
+        walker.marks.put(id(shared))
+    walker.add(walker.root, ".it", thing)
+    for _ in walker.run():
+        pass
+    [node] = walker.root.children.values()
+    return node
+
+
+def below(node: Node, *path: str) -> Node:
+    """The node at a path of ``label:type`` steps, ``__dict__`` left out."""
+    for step in path:
+        label, _, kind = step.partition("|")
+        node = next(one for one in flat_children(node) if one.label == label and one.type_name.endswith(kind))
+    return node
+
+
+def flat_children(node: Node) -> Iterator[Node]:
+    for child in node.children.values():
+        if child.label == "":
+            yield from flat_children(child)
+        yield child
+
+
+def items(count: int) -> list[Item]:
+    return [Item(number) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        list,
+        tuple,
+        deque,
+        lambda held: dict(enumerate(held)),
+        lambda held: {f"key {number}": one for number, one in enumerate(held)},
+        lambda held: OrderedDict(enumerate(held)),
+        frozenset,
+        set,
+    ],
+)
+def test_elements_of_every_container_are_counted_each_once(make: Callable[[list[Item]], object]) -> None:
+    """Law: the count below a container is the number of its elements."""
+    node = walk(make(items(1500)))
+
+    assert below(node, "[*]|Item").count == 1500
+    assert below(node, "[*]|Item", ".parts|list", "[*]|object").count == 3000
+
+
+def test_text_keys_of_a_dict_are_counted_with_their_size() -> None:
+    """Law: keys weigh, although the collector does not visit those that are text."""
+    node = walk({f"a key of some length {number}": number for number in range(1000)})
+
+    keys = below(node, "[*]|str")
+    assert keys.count == 1000
+    assert keys.own_bytes == sum(sys.getsizeof(f"a key of some length {number}") for number in range(1000))
+
+
+def test_an_object_held_twice_is_counted_where_it_is_nearer() -> None:
+    """Law: no object is counted twice, so that sizes add up."""
+    shared = items(100)
+    node = walk([shared, [[shared]]])
+
+    assert below(node, "[*]|list", "[*]|Item").count == 100
+    assert all(child.type_name != "Item" for child in below(node, "[*]|list", "[*]|list").children.values())
+
+
+def test_a_chain_of_any_length_takes_few_shapes() -> None:
+    """Law: a recursion folds; a linked list of ten thousand is not ten thousand shapes."""
+    chain: Any = None
+    for number in range(10_000):
+        link = Item(number)
+        link.parts = chain
+        chain = link
+    nodes = all_nodes(walk([chain]))
+
+    assert len(nodes) < 20
+    assert sum(node.count for node in nodes if node.type_name.endswith("Item")) == 10_000
+
+
+def all_nodes(root: Node) -> list[Node]:
+    nodes = [root]
+    for node in nodes:
+        nodes.extend(node.children.values())
+    return nodes
+
+
+def test_attributes_are_named_and_dict_keys_are_not() -> None:
+    """Law: attribute names leave the process, keys and values never do."""
+    item = Item(1)
+    item.__dict__["secret key"] = items(3)
+    item.parts = {"secret name": items(2)}  # type: ignore[assignment]
+    walker = Walker(may_peek=True)
+    walker.add(walker.root, ".it", [item, *items(100)])
+    for _ in walker.run():
+        pass
+
+    encoded = summarise(walker.root, 0.0, complete=True).encode()
+
+    assert b"secret" not in encoded
+    assert b".parts" in encoded
+
+
+def test_a_namespace_with_very_many_names_is_a_collection() -> None:
+    """Law: names made at run time are data, and stay here."""
+    space = types.SimpleNamespace(**{f"user_{number}": Item(number) for number in range(1000)})
+
+    labels = {node.label for node in all_nodes(walk(space))}
+
+    assert not any(label.startswith(".user_") for label in labels)
+
+
+class Hostile:
+    """Objects that act when looked at."""
+
+    calls: ClassVar[list[str]] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        Hostile.calls.append(f"__getattribute__ {name}")
+        raise RuntimeError
+
+    def _act(self, *_: object) -> Any:
+        Hostile.calls.append("called")
+        raise RuntimeError
+
+    __len__ = __eq__ = __repr__ = __str__ = __bool__ = __sizeof__ = __iter__ = __dir__ = _act
+    __class__ = property(_act)  # type: ignore[assignment]
+
+    def __hash__(self) -> int:
+        Hostile.calls.append("__hash__")
+        return 1
+
+
+class HostileMeta(type):
+    """Classes that act when looked at."""
+
+    def __getattribute__(cls, name: str) -> Any:
+        if name != "__new__":
+            Hostile.calls.append(f"meta {name}")
+        return super().__getattribute__(name)
+
+    def __hash__(cls) -> int:
+        Hostile.calls.append("meta hash")
+        return 1
+
+    def __eq__(cls, other: object) -> bool:
+        Hostile.calls.append("meta eq")
+        return True
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        Hostile.calls.append("meta instancecheck")
+        return True
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        Hostile.calls.append("meta subclasscheck")
+        return True
+
+    @property
+    def __module__(cls) -> str:  # type: ignore[override]
+        Hostile.calls.append("meta module")
+        return "x"
+
+
+class HostileDict(dict[Any, Any]):
+    """A dict that acts when iterated."""
+
+    def _act(self, *_: object) -> Any:
+        Hostile.calls.append("dict")
+        raise RuntimeError
+
+    keys = values = items = __iter__ = __len__ = __getitem__ = __contains__ = get = _act  # type: ignore[assignment]
+
+
+class HostileStr(str):
+    """Text that acts when compared or hashed."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        Hostile.calls.append("str eq")
+        return False
+
+    def __hash__(self) -> int:
+        Hostile.calls.append("str hash")
+        return str.__hash__(self)
+
+
+def hostile_things() -> list[Any]:
+    hostile_class: Any = HostileMeta("Evil", (), {"data": [1, 2]})
+    named: Any = HostileMeta("Named", (), {"__slots__": ("held",)})()
+    named.held = [object()]
+    proxy = types.SimpleNamespace()
+    proxy.__dict__[HostileStr("name")] = Hostile()
+    return [
+        Hostile(),
+        hostile_class,
+        hostile_class(),
+        named,
+        proxy,
+        HostileDict(a=Hostile()),
+        [Hostile()] * 3,
+    ]
+
+
+def test_no_code_of_the_application_runs() -> None:
+    """Law: looking never acts, whatever ``__class__``, ``__len__``, ``__hash__`` or a metaclass would do."""
+    things = [hostile_things() for _ in range(30)]
+    Hostile.calls.clear()
+
+    walker = Walker(may_peek=True)
+    walker.add(walker.root, ".it", things)
+    for _ in walker.run():
+        pass
+    summary = summarise(walker.root, 0.0, complete=True)
+
+    assert Hostile.calls == []
+    assert any(row.type_name.endswith(":Hostile") for row in summary.rows)
+
+
+def test_a_c_method_says_the_size_and_a_python_method_is_not_asked() -> None:
+    """Law: sizes come from C code alone."""
+    assert Kind(bytearray).size_of(bytearray(1000)) == sys.getsizeof(bytearray(1000))
+    assert Kind(Item).sized
+    assert not Kind(Hostile).sized
+
+
+def test_unbounded_caches_show_what_they_hold() -> None:
+    """Law: an lru_cache of C is looked into like any container, by the name it has."""
+
+    @functools.cache
+    def render(number: int) -> Item:
+        return Item(number)
+
+    for number in range(500):
+        render(number)
+
+    assert sum(node.count for node in all_nodes(walk(render)) if node.type_name.endswith("Item")) == 500
+
+
+def test_frozen_objects_are_reached_all_the_same() -> None:
+    """Law: gc.freeze hides objects from the collector's list, not from the walk."""
+    held = items(200)
+    gc.freeze()
+    try:
+        assert below(walk([held]), "[*]|list", "[*]|Item").count == 200
+    finally:
+        gc.unfreeze()
+
+
+def test_what_only_c_code_holds_is_found_and_garbage_is_not() -> None:
+    """Law: what is alive is counted, what waits for its collection is not."""
+
+    class Alive(Item):
+        pass
+
+    class Garbage(Item):
+        pass
+
+    hidden = iter([Alive(1)])
+    gc.disable()
+    try:
+        one, other = Garbage(1), Garbage(2)
+        one.parts, other.parts = [other], [one] * 1000
+        del one, other
+        tracked = [thing for thing in gc.get_objects() if type(thing) in (Alive, Garbage)]
+        tracked += [thing.parts for thing in tracked if type(thing) is Garbage]
+        # Up to 3.10 an instance's dict is an object of its own.
+        tracked += [vars(thing) for thing in tracked if type(thing) is Garbage]
+        walker = Walker(may_peek=True)
+        for _ in add_unreached(walker, tracked):
+            pass
+        for _ in walker.run():
+            pass
+    finally:
+        gc.enable()
+    del hidden
+
+    counts: Counter[str] = Counter()
+    for node in all_nodes(walker.root):
+        counts[node.type_name.rpartition(".")[2]] += node.count
+    assert (counts["Alive"], counts["Garbage"]) == (1, 0)
+
+
+def test_a_big_buffer_in_an_attribute_has_a_name_of_its_own() -> None:
+    """Law: small text counts as part of its holder, a buffer that may be the leak does not."""
+    big, small = Item(0), Item(0)
+    big.parts = bytearray(BIG_BYTES)  # type: ignore[assignment]
+    small.parts = bytearray(10)  # type: ignore[assignment]
+
+    assert below(walk([big] * 1 + items(SMALL_TREE)), "[*]|Item", ".parts|bytearray").own_bytes > BIG_BYTES
+    assert all(node.type_name != "bytearray" for node in all_nodes(walk([small])))
+
+
+def test_a_partial_look_takes_the_rest_to_be_alike() -> None:
+    """Law: with enough of a shape looked into, what is below it is extrapolated, not lost."""
+    held = items(50_000)
+    whole = walk(held)
+    part = walk(held, enough=1024)
+
+    assert below(part, "[*]|Item").count == 50_000
+    assert part.subtree_bytes()[id(part)] == pytest.approx(whole.subtree_bytes()[id(whole)], rel=0.02)
+
+
+def test_globals_are_counted_at_the_module_that_defines_them() -> None:
+    """Law: an imported class is its own module's, not the importer's."""
+    walker = Walker(may_peek=True)
+    for _ in add_modules(walker):
+        pass
+
+    importer = walker.root.children[(__name__, "(module)", 0)]
+
+    assert (".Walker", "type", 2) not in importer.children
+    assert all(node.label != UNNAMED for node in walker.root.children.values())
+
+
+def test_a_tree_taken_apart_holds_nothing() -> None:
+    """Law: a look leaves no object of the application alive."""
+    held = items(10)
+    node = walk(held)
+    before = sys.getrefcount(held[0])
+
+    node.dismantle()
+
+    assert sys.getrefcount(held[0]) <= before
+    assert (node.exemplar, node.parent, node.children, node.pending) == (None, None, {}, [])
+
+
+def test_code_is_placed_by_its_definition() -> None:
+    """Law: a callback's site is the line that defines it."""
+
+    def callback() -> None: ...
+
+    site = f"{__file__}:{callback.__code__.co_firstlineno}"
+    assert definition_site(callback) == site
+    assert definition_site(functools.partial(callback)) == site
+    assert definition_site([callback]) == ""
+
+
+def test_a_summary_survives_its_journey() -> None:
+    """Law: what is decoded is what was encoded, and anything else is None."""
+    walker = Walker(may_peek=True)
+    walker.add(walker.root, ".it", items(100))
+    for _ in walker.run():
+        pass
+    summary = summarise(walker.root, 12.5, complete=True)
+
+    assert Summary.decode(summary.encode()) == summary
+    assert Summary.decode(summary.encode()[:-3]) is None
+    assert Summary.decode(b"") is None
+
+
+def test_a_summary_keeps_the_heaviest() -> None:
+    """Law: what is left out is lighter than what is kept, and every kept row has its parent."""
+    walker = Walker(may_peek=True)
+    walker.add(walker.root, ".it", {str(n): [[Item(k) for k in range(n)]] for n in range(20)})
+    for _ in walker.run():
+        pass
+    everything = summarise(walker.root, 0.0, complete=True)
+    few = summarise(walker.root, 0.0, complete=True, max_rows=3)
+
+    weights = sorted((row.subtree_bytes for row in everything.rows), reverse=True)
+    assert [row.subtree_bytes for row in few.rows] == weights[:3]
+    assert all(row.parent < index for index, row in enumerate(few.rows))
+
+
+def test_patience_ends_before_the_deadline_does() -> None:
+    """Law: a snapshot that gets no idle time asks for a share once, and stops when its time is over."""
+    times = iter([0.0, 1.0, 2.5, 3.0, 10.0])
+    hurried: list[bool] = []
+    pace = deadline_pace(2.0, 10.0, lambda: hurried.append(True), lambda: next(times))
+
+    assert [pace(), len(hurried), pace(), len(hurried), pace(), len(hurried)] == ["", 0, "", 1, "", 1]
+    assert pace() == "it took too long"
+
+
+def test_a_huge_container_is_measured_and_not_listed_in_a_running_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Law: no call from inside stops the process for as long as it takes to list a million things."""
+    monkeypatch.setattr(_walk, "HUGE", 1000)
+    table = {number: Item(number) for number in range(5000)}
+
+    node = walk(table, enough=1024)
+
+    assert [(child.type_name, child.count) for child in node.children.values()] == [(_walk.MANY_TYPES, 5000)]
+
+
+def test_a_look_from_inside_holds_on_to_few_objects() -> None:
+    """Law: between two slices the application's objects can die when it lets go of them."""
+    walker = Walker(may_peek=False, enough=64)
+    walker.add(walker.root, ".it", [Item(number) for number in range(50_000)])
+
+    held = [
+        max(
+            (len(node.pending) for node in all_nodes(walker.root) if node.type_name.endswith("Item")),
+            default=0,
+        )
+        for _ in walker.run()
+    ]
+
+    assert max(held) == 64

@@ -1,0 +1,123 @@
+"""The diagnoser in this process: a real census, on a thread that does not outlive it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from otel_memleak.diagnosis import diagnoser as module
+from otel_memleak.diagnosis.diagnoser import THREAD_NAME, Diagnoser
+from otel_memleak.guard import Guard
+from otel_memleak.testing import ManualClock
+from otel_memleak.types import MB, Diagnosis, LeakAlert, Sample
+
+WAIT_S = 60.0
+
+
+class Told:
+    """Collects diagnoses and lets a test wait for one."""
+
+    def __init__(self) -> None:
+        self.diagnoses: list[Diagnosis] = []
+        self.arrived = threading.Event()
+
+    def __call__(self, diagnosis: Diagnosis) -> None:
+        self.diagnoses.append(diagnosis)
+        self.arrived.set()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def diagnoser(told: Told) -> Iterator[Diagnoser]:
+    made = Diagnoser(ManualClock(), 0.01, "off", told, Guard())
+    yield made
+    made.stop()
+    assert [t for t in threading.enumerate() if t.name == THREAD_NAME] == []
+
+
+LEAKED: list[bytearray] = []
+
+
+def leak(diagnoser: Diagnoser, alert_id: str, mb_per_hour: float) -> None:
+    diagnoser.investigate(
+        LeakAlert(
+            "memleak.leak", alert_id, "warning", "growth", 0.0, 1.0, growth_bytes_per_hour=mb_per_hour * MB
+        )
+    )
+
+
+def test_an_investigation_tells_under_the_alerts_id_and_ends(diagnoser: Diagnoser, told: Told) -> None:
+    """Three looks at this very process, told at the latest after the second, and no thread afterwards."""
+    leak(diagnoser, "abc", 1e9)
+
+    assert told.arrived.wait(WAIT_S)
+    thread = diagnoser._thread
+    if thread is not None:
+        thread.join(WAIT_S)
+    assert told.diagnoses[0].alert_id == "abc"
+    assert diagnoser._thread is None
+    assert diagnoser.cpu_time_s > 0
+
+
+def test_stop_ends_a_pause_of_half_an_hour_at_once(diagnoser: Diagnoser) -> None:
+    """A slow leak is looked at rarely; uninstrumenting must not wait for it."""
+    leak(diagnoser, "abc", 0.001)
+    thread = diagnoser._thread
+    assert thread is not None
+
+    diagnoser.stop()
+
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+
+
+def test_a_suspicion_is_one_look_and_no_word(
+    diagnoser: Diagnoser, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is only suspected is not told; the look is kept for the alert, and not repeated at once."""
+    sample = Sample(1000.0, 100 * MB)
+
+    diagnoser.observe(sample, "suspect", None)
+    thread = diagnoser._thread
+    assert thread is not None
+    thread.join(WAIT_S)
+    diagnoser.observe(sample, "suspect", None)
+
+    assert diagnoser._before is not None
+    assert diagnoser._thread is None
+    assert told.diagnoses == []
+
+
+def test_in_the_calm_only_some_samples_are_looked_at_closely(
+    diagnoser: Diagnoser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The witnesses cost more than a sample: a tenth of them is enough while nothing is suspected."""
+    reads: list[float] = []
+    read = module.read_witness
+    monkeypatch.setattr(
+        module, "read_witness", lambda time_s, rss: (reads.append(time_s), read(time_s, rss))[1]
+    )
+
+    for number in range(100):
+        diagnoser.observe(Sample(float(number), MB), "stable", None)
+    assert len(reads) == 10
+    for number in range(100, 110):
+        diagnoser.observe(Sample(float(number), MB), "leaking", None)
+
+    assert len(reads) == 20
+    assert len(diagnoser.resources()) == 10
+
+
+def test_headroom_is_what_the_limit_leaves(diagnoser: Diagnoser) -> None:
+    """A snapshot is only taken where a full copy would fit."""
+    diagnoser.observe(Sample(0.0, 100 * MB), "stable", 512 * MB)
+    assert diagnoser.headroom_bytes() == 412 * MB
+
+    diagnoser.observe(Sample(1.0, 100 * MB), "stable", None)
+    assert diagnoser.headroom_bytes() is None

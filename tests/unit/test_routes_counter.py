@@ -1,0 +1,334 @@
+"""Counting spans: which, by what name, and in spite of sampling."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, Tracer
+
+from otel_memleak.guard import Guard
+from otel_memleak.routes.attribution import RouteAttribution
+from otel_memleak.routes.counter import RouteCounter, attach
+from otel_memleak.routes.tally import RouteTally
+from otel_memleak.semconv import SCOPE
+from otel_memleak.types import MB
+
+Counting = Callable[..., tuple[Tracer, RouteCounter]]
+
+
+@pytest.fixture
+def counting() -> Iterator[Counting]:
+    """A provider with a counter of its own, enabled; shut down afterwards."""
+    made: list[tuple[TracerProvider, RouteCounter]] = []
+
+    def make(sampler: Sampler = ALWAYS_ON) -> tuple[Tracer, RouteCounter]:
+        provider = TracerProvider(sampler=sampler)
+        counter = attach(provider, Guard(), RouteTally())
+        assert counter is not None
+        counter.enabled = True
+        made.append((provider, counter))
+        return provider.get_tracer("shop"), counter
+
+    yield make
+    for provider, counter in made:
+        counter.enabled = False
+        provider.shutdown()
+
+
+def remote_parent(sampled: bool) -> trace.Context:
+    context = SpanContext(7, 7, is_remote=True, trace_flags=TraceFlags(int(sampled)))
+    return trace.set_span_in_context(trace.NonRecordingSpan(context))
+
+
+def serve(tracer: Tracer, route: str, times: int = 1, context: trace.Context | None = None) -> None:
+    """Requests with a query each, as an HTTP instrumentation that knows the route at once reports them."""
+    attributes = {"http.request.method": "GET", "http.route": route}
+    for _ in range(times):
+        span = tracer.start_as_current_span(
+            f"GET {route}", context=context, kind=SpanKind.SERVER, attributes=attributes
+        )
+        with span, tracer.start_as_current_span("SELECT", kind=SpanKind.CLIENT):
+            pass
+
+
+def test_entry_points_are_counted_and_what_they_do_is_not(counting: Counting) -> None:
+    """A request is one call however many spans it has; a timer's root and a nested consumer are calls too."""
+    tracer, counter = counting()
+    serve(tracer, "/a", 3)
+    serve(tracer, "/b", context=remote_parent(sampled=True))
+    with tracer.start_as_current_span("nightly"), tracer.start_as_current_span("step"):
+        attributes = {"messaging.operation.name": "process", "messaging.destination.name": "orders"}
+        with tracer.start_as_current_span("x", kind=SpanKind.CONSUMER, attributes=attributes):
+            pass
+
+    assert counter.counts() == {"GET /a": 3, "GET /b": 1, "nightly": 1, "process orders": 1}
+
+
+def test_a_route_known_only_at_the_end_is_the_name(counting: Counting) -> None:
+    """Spans are renamed and completed while they run: what counts is how they end."""
+    tracer, counter = counting()
+    with tracer.start_as_current_span("GET", kind=SpanKind.SERVER) as span:
+        span.set_attribute("http.method", "GET")
+        span.set_attribute("http.route", "/late/{id}")
+
+    assert counter.counts() == {"GET /late/{id}": 1}
+
+
+def test_our_own_alerts_are_no_calls(counting: Counting) -> None:
+    """The root span of an alert must not become a suspect."""
+    _, counter = counting()
+    provider = TracerProvider()
+    provider.add_span_processor(counter)
+    with provider.get_tracer(SCOPE).start_as_current_span("memleak.leak"):
+        pass
+    provider.shutdown()
+
+    assert counter.counts() == {}
+
+
+def test_examples_of_a_route_are_its_sampled_spans(counting: Counting) -> None:
+    """One click from the alert to a request that leaks."""
+    tracer, counter = counting()
+    with tracer.start_as_current_span("GET /a", kind=SpanKind.SERVER) as span:
+        expected = span.get_span_context()
+
+    assert counter.recent_contexts("GET /a") == [expected]
+
+
+def test_switched_off_it_counts_nothing_and_holds_nothing(counting: Counting) -> None:
+    """The SDK cannot forget a processor; after this one is switched off it might as well have."""
+    sampler = TraceIdRatioBased(0.5)
+    tracer, counter = counting(sampler)
+    serve(tracer, "/a", 50)
+    counter.enabled = False
+    before = counter.counts()
+    serve(tracer, "/a", 50)
+
+    assert counter.counts() == before
+    assert vars(sampler).get("should_sample") is None
+    assert (counter._begun, counter._endings, counter._telling) == ({}, {}, set())
+
+
+def test_there_is_one_counter_for_a_provider_and_none_without_processors() -> None:
+    """However often somebody instruments, a provider gets one processor, and it does not keep it alive."""
+    provider = TracerProvider()
+    guard = Guard()
+
+    assert attach(provider, guard) is attach(provider, guard)
+    assert len(provider._active_span_processor._span_processors) == 1
+    assert attach(trace.ProxyTracerProvider(), guard) is None
+
+    provider.shutdown()
+    gone = weakref.ref(provider)
+    del provider
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("sampler", [TraceIdRatioBased(0.1), ParentBased(TraceIdRatioBased(0.1)), ALWAYS_OFF])
+def test_every_call_is_counted_whatever_the_sampler_drops(counting: Counting, sampler: Sampler) -> None:
+    """Counts are exact under sampling, and what a dropped request does inside is no call either."""
+    tracer, counter = counting(sampler)
+    serve(tracer, "/a", 300)
+    serve(tracer, "/b", 200)
+    for _ in range(100):
+        with tracer.start_as_current_span("nightly"), tracer.start_as_current_span("step"):
+            pass
+
+    assert counter.counts() == {"GET /a": 300, "GET /b": 200, "nightly": 100} or (
+        # Without a parent to follow, the ratio is decided by trace, so children of a kept root are kept.
+        not isinstance(sampler, ParentBased) and sum(counter.counts().values()) >= 600
+    )
+    assert not counter.approximate
+
+
+def test_what_callers_chose_not_to_sample_is_counted(counting: Counting) -> None:
+    """Behind a gateway that samples, most requests arrive with the decision made."""
+    tracer, counter = counting(ParentBased(ALWAYS_ON))
+    serve(tracer, "/a", 5, remote_parent(sampled=False))
+    serve(tracer, "/a", 2, remote_parent(sampled=True))
+
+    assert counter.counts() == {"GET /a": 7}
+
+
+def test_a_tracer_made_before_us_is_heard(counting: Counting) -> None:
+    """Tracers copy the provider's sampler when they are made; instrumentations make theirs at import."""
+    provider = TracerProvider(sampler=ParentBased(ALWAYS_OFF))
+    tracer = provider.get_tracer("early")
+    counter = attach(provider, Guard(), RouteTally())
+    assert counter is not None
+    counter.enabled = True
+    serve(tracer, "/a")
+    counter.enabled = False
+    provider.shutdown()
+
+    assert counter.counts() == {"GET /a": 1}
+
+
+def test_no_decision_is_changed(counting: Counting) -> None:
+    """The same traces are sampled with us and without."""
+
+    def decisions(sampler: Sampler) -> list[tuple[bool, Any]]:
+        rng = Random(3)
+        results = [sampler.should_sample(None, rng.getrandbits(128), "x") for _ in range(200)]
+        return [(result.decision.is_sampled(), result.trace_state) for result in results]
+
+    sampler = ParentBased(TraceIdRatioBased(0.3))
+    before = decisions(sampler)
+    counting(sampler)
+
+    assert decisions(sampler) == before
+
+
+def test_a_route_that_becomes_known_late_is_counted_in_proportion(counting: Counting) -> None:
+    """Dropped spans of one beginning are shared out as the recorded ones ended."""
+    tracer, counter = counting(ParentBased(TraceIdRatioBased(0.1)))
+    rng = Random(4)
+    served = {"GET /a": 0, "GET /b": 0}
+    for _ in range(20_000):
+        route = "/a" if rng.random() < 0.75 else "/b"
+        served[f"GET {route}"] += 1
+        with tracer.start_as_current_span("GET", kind=SpanKind.SERVER) as span:
+            span.set_attribute("http.method", "GET")
+            span.set_attribute("http.route", route)
+
+    counts = counter.counts()
+
+    assert sum(counts.values()) == 20_000
+    assert counts["GET /a"] == pytest.approx(served["GET /a"], rel=0.15)
+    assert counts["GET /b"] == pytest.approx(served["GET /b"], rel=0.3)
+
+
+def test_a_dropped_span_s_first_name_is_not_taken_for_its_last(counting: Counting) -> None:
+    """That a span begins with a path says nothing of the route it will end with."""
+    tracer, counter = counting(ParentBased(ALWAYS_ON))
+    for sampled in (False, True, False):
+        context = remote_parent(sampled)
+        with tracer.start_as_current_span("GET /u/ann", context=context, kind=SpanKind.SERVER) as span:
+            span.set_attributes({"http.method": "GET", "http.route": "/u/{name}"})
+
+    # The first one came when nothing was known yet.
+    assert counter.counts() == {"GET /u/ann": 1, "GET /u/{name}": 2}
+
+
+class ForeignProvider:
+    """Takes processors and samples by a rule nobody can listen to."""
+
+    sampler = object()
+
+    def add_span_processor(self, processor: Any) -> None:
+        pass
+
+
+def test_counts_that_are_a_sample_say_so() -> None:
+    """Where nothing can be learnt of what is dropped, the ranking is approximate."""
+    provider: Any = ForeignProvider()
+    counter = attach(provider, Guard(), RouteTally())
+    assert counter is not None
+    counter.enabled = True
+
+    assert counter.approximate
+
+
+def test_a_wrapper_put_on_top_of_ours_survives_us(counting: Counting) -> None:
+    """Another tool may wrap the sampler too; taking ours away must not take theirs."""
+    sampler = ParentBased(ALWAYS_OFF)
+    tracer, counter = counting(sampler)
+    ours = sampler.should_sample
+    heard: list[str] = []
+
+    def theirs(*args: Any, **kwargs: Any) -> SamplingResult:
+        heard.append(args[2])
+        return ours(*args, **kwargs)
+
+    vars(sampler)["should_sample"] = theirs
+    counter.enabled = False
+    serve(tracer, "/a")
+
+    assert heard == ["GET /a", "SELECT"]
+    assert counter.counts() == {}
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.1])
+@pytest.mark.parametrize("late", [False, True])
+def test_the_leaking_route_is_found_under_sampling(counting: Counting, ratio: float, late: bool) -> None:
+    """From spans to a verdict: a tenth of the traces recorded, the same route named, the same bytes."""
+    tracer, counter = counting(ParentBased(TraceIdRatioBased(ratio)))
+    attribution = RouteAttribution()
+    rng = Random(5)
+    leaked = 0.0
+    for minute in range(40):
+        for route in ("/a", "/b", "/c"):
+            calls = rng.randrange(20, 400)
+            leaked += 5000.0 * calls * (route == "/b")
+            for _ in range(calls):
+                attributes = {"http.method": "GET", "http.route": route}
+                name = "GET" if late else f"GET {route}"
+                start = None if late else attributes
+                with tracer.start_as_current_span(name, kind=SpanKind.SERVER, attributes=start) as span:
+                    span.set_attributes(attributes)
+        attribution.update(60.0 * minute, 100.0 * MB + leaked, counter.counts())
+
+    suspects = attribution.suspects()
+
+    assert suspects[0].route == "GET /b"
+    assert suspects[0].bytes_per_call == pytest.approx(5000.0, rel=0.02 if not late or ratio == 1.0 else 0.3)
+
+
+def test_fastapi_s_spans_are_counted_by_route_sampled_or_not(counting: Counting) -> None:
+    """The real instrumentation knows its route when the span starts: dropped requests count under it."""
+    fastapi = pytest.importorskip("fastapi")
+    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(0.5)))
+    counter = attach(provider, Guard(), RouteTally())
+    assert counter is not None
+    counter.enabled = True
+    app = fastapi.FastAPI()
+    app.get("/items/{number}")(lambda number: number)
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=provider)
+    for number in range(40):
+        asyncio.run(_get(app, f"/items/{number}"))
+    counter.enabled = False
+    provider.shutdown()
+
+    assert counter.counts() == {"GET /items/{number}": 40}
+
+
+async def _get(app: Any, path: str) -> None:
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [],
+        "server": ("localhost", 80),
+        "client": ("localhost", 1),
+    }
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        pass
+
+    await app(scope, receive, send)
