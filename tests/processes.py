@@ -6,6 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,31 +38,47 @@ class Service:
 
     Args:
         arguments: Script in ``tests/apps`` and its arguments.
+        command: Instead of such a script, a command of its own.
         protocol: Of the exporter.
         variables: Environment variables on top of the quick intervals.
     """
 
-    def __init__(self, *arguments: str, protocol: Any = "http/protobuf", **variables: str) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        command: Sequence[str] = (),
+        protocol: Any = "http/protobuf",
+        **variables: str,
+    ) -> None:
         self.receiver = OtlpReceiver()
         self.receiver.open()
         settings = {**QUICK, **self.receiver.exporter_environment(protocol), **variables}
-        command = [LAUNCHER, sys.executable, str(APPS / arguments[0]), *arguments[1:]]
+        command = command or [sys.executable, str(APPS / arguments[0]), *arguments[1:]]
+        # A file, not a pipe: nobody reads while the program runs, and a full pipe would stop it.
+        self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in close()
         self.process = subprocess.Popen(
-            command, env=environment(**settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self.output = ""
+            [LAUNCHER, *command], env=environment(**settings), stdout=self._log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
 
     def finish(self, sig: int | None = None, timeout_s: float = 30) -> int:
         """Wait for the end, after a signal if one is given, and give the exit status."""
         if sig is not None and self.process.poll() is None:
             self.process.send_signal(sig)
-        self.output, _ = self.process.communicate(timeout=timeout_s)
-        return self.process.returncode
+        return self.process.wait(timeout_s)
+
+    @property
+    def output(self) -> str:
+        """What it and its children have printed so far."""
+        self._log.seek(0)
+        return self._log.read()
 
     def close(self) -> None:
-        """End the process if need be, and the receiver."""
-        if self.process.poll() is None:
-            self.finish(signal.SIGKILL)
+        """End the process and its children if need be, and the receiver."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._log.close()
         self.receiver.close()
 
     def __enter__(self) -> Service:

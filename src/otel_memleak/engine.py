@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from otel_memleak import forks
 from otel_memleak.callbacks import Delivery
 from otel_memleak.clock import Clock, SystemClock
 from otel_memleak.detector import LeakDetector
@@ -241,7 +242,8 @@ class Engine:
             self._detector.limit_bytes = self._limit.limit_bytes if self._limit is not None else None
 
     def _follow_providers(self) -> None:
-        """The SDK may be configured after us; cheap when nothing has changed."""
+        """The SDK may be configured after us, and uWSGI's module appear; cheap when nothing has changed."""
+        forks.follow_uwsgi()
         if self._alerts is not None:
             self._alerts.watch_spans()
         if self._routes is not None:
@@ -289,7 +291,7 @@ class Engine:
         if self._metrics is not None:
             self._metrics.after_fork_in_child()
         if self._alerts is not None:
-            self._alerts.forget_spans()
+            self._alerts.after_fork_in_child()
         if self._delivery is not None:
             self._delivery.forget()
         if self._diagnoser is not None:

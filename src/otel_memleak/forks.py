@@ -2,15 +2,21 @@
 
 Hooks given to `os.register_at_fork` and `atexit` cannot all be taken back, so there is one of each per
 process, and both reach their listeners through weak references.
+
+uWSGI forks its workers in C, and Python's hooks run there only with ``py-call-osafterfork``. Its own hook is
+followed where the `uwsgi` module can be seen, and whoever notices the new process first calls `notice`.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Final, Protocol
+
+from otel_memleak import frames
 
 
 class Listener(Protocol):
@@ -27,6 +33,7 @@ class Listener(Protocol):
 
 _listeners: Final[weakref.WeakSet[Listener]] = weakref.WeakSet()
 _hooked: list[bool] = []
+_known: dict[str, int] = {"pid": 0}
 _left_alone: Final[list[Callable[[], bool]]] = []
 
 
@@ -39,6 +46,8 @@ def register(listener: Listener) -> None:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork)
         atexit.register(_at_exit)
+        _known["pid"] = os.getpid()
+    follow_uwsgi()
     _listeners.add(listener)
 
 
@@ -53,9 +62,47 @@ def leave_alone(is_no_worker: Callable[[], bool]) -> None:
         _left_alone.append(is_no_worker)
 
 
+def unnoticed() -> bool:
+    """Whether this process was forked in C, so that nobody's Python hooks have run in it."""
+    return _known["pid"] != os.getpid()
+
+
+def notice() -> None:
+    """Make up for the hooks of a fork in C; a system call and nothing else where there was none."""
+    if unnoticed():
+        frames.forbid()
+        _tell()
+        _known["pid"] = os.getpid()
+
+
+def follow_uwsgi() -> None:
+    """Be called in uWSGI's workers, after whoever is called already; cheap to call again.
+
+    Before CPython 3.12 the module does not exist yet when the launcher instruments uWSGI's master.
+    """
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is None:
+        return
+    previous: Callable[[], object] | None = getattr(uwsgi, "post_fork_hook", None)
+    if getattr(previous, "__module__", None) == __name__:
+        return
+
+    def post_fork_hook() -> None:
+        if callable(previous):
+            previous()
+        notice()
+
+    setattr(uwsgi, "post_fork_hook", post_fork_hook)  # noqa: B010 - the module has no such name to the checkers
+
+
 def _after_fork() -> None:
     if any(is_no_worker() for is_no_worker in _left_alone):
         return
+    _known["pid"] = os.getpid()
+    _tell()
+
+
+def _tell() -> None:
     for listener in tuple(_listeners):
         listener.after_fork_in_child()
 

@@ -26,9 +26,10 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otel_memleak import semconv
+from otel_memleak import forks, semconv
 from otel_memleak.emission import inflight
 from otel_memleak.emission.attributes import AttributeValue, alert_attributes, diagnosis_attributes
+from otel_memleak.emission.fork_locks import revive
 from otel_memleak.guard import say_quietly
 from otel_memleak.messages import diagnosis_sentence, sentence
 from otel_memleak.per_provider import PerProvider
@@ -139,10 +140,13 @@ class Alerts:
             self._inflight.enabled = False
             self._inflight = None
 
-    def forget_spans(self) -> None:
-        """After a fork: the parent's open spans will never be ended here."""
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's open spans, which never end here, and make up for hooks that did not run."""
         if self._inflight is not None:
             self._inflight.enabled = True
+        if forks.unnoticed():
+            revive(self._tracer_provider or get_tracer_provider())
+            revive(self._logger_provider or get_logger_provider())
 
     def send(self, notice: Notice, related: Sequence[SpanContext] = ()) -> None:
         """Send one notice as every wanted signal.

@@ -5,6 +5,9 @@ parent was collecting at that moment, they stay held by a thread that the child 
 metrics never arrive (a collection takes tens of milliseconds with the system-metrics instrumentation, and
 servers fork while they run). In the child every lock found held in the provider's own objects is such a
 lock: it is replaced by a free one of the same kind.
+
+Where the fork ran no Python hook at all (uWSGI), not even the thread is started, and the child exports under
+its parent's identity: `revive` calls what the SDK's hooks would have called.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from typing import Any, Final, cast
 
 _LOCK: Final = type(threading.Lock())
 _RLOCK: Final = type(threading.RLock())
-_SDK: Final = "opentelemetry.sdk.metrics"
+_METRICS: Final = "opentelemetry.sdk.metrics"
+_SDK: Final = "opentelemetry.sdk"
+_FORK_HOOKS: Final = ("_handle_fork", "_at_fork_reinit")
 _CONTAINERS: Final = (dict, list, tuple, set)
 _OBJECTS_AT_MOST: Final = 100_000
 
@@ -33,7 +38,7 @@ def release_inherited_locks(provider: object) -> int:
         How many locks were replaced.
     """
     replaced = 0
-    for item in _sdk_objects(provider):
+    for item in _sdk_objects(provider, _METRICS):
         for name, value in tuple(cast(dict[str, Any], item.__dict__).items()):
             if type(value) in (_LOCK, _RLOCK) and _is_held(value):
                 setattr(item, name, threading.Lock() if type(value) is _LOCK else threading.RLock())
@@ -41,18 +46,40 @@ def release_inherited_locks(provider: object) -> int:
     return replaced
 
 
-def _sdk_objects(provider: object) -> Iterator[Any]:
-    """The provider and every object of the SDK's metrics package that it holds, directly or in containers."""
+def revive(provider: object) -> int:
+    """Do in a child forked in C what the SDK does itself after a fork that Python has seen.
+
+    Threads that read and export are started and the process-dependent part of the resource is made anew.
+
+    Args:
+        provider: A provider of any signal; one that is not the SDK's is left alone.
+
+    Returns:
+        How many of the SDK's hooks were called.
+    """
+    hooks = [
+        hook
+        for item in tuple(_sdk_objects(provider, _SDK))
+        for name in _FORK_HOOKS
+        if (hook := getattr(item, name, None)) is not None
+    ]
+    for hook in hooks:
+        hook()
+    return len(hooks)
+
+
+def _sdk_objects(provider: object, package: str) -> Iterator[Any]:
+    """The provider and every object of a package of the SDK that it holds, directly or in containers."""
     waiting, seen = [provider], {id(provider)}
     while waiting and len(seen) < _OBJECTS_AT_MOST:
         item = waiting.pop()
-        ours = type(item).__module__.startswith(_SDK)
+        ours = type(item).__module__.startswith(package)
         if ours and hasattr(item, "__dict__"):
             yield item
         if ours or type(item) in _CONTAINERS:
             for held in gc.get_referents(item):
                 if id(held) not in seen and (
-                    type(held) in _CONTAINERS or type(held).__module__.startswith(_SDK)
+                    type(held) in _CONTAINERS or type(held).__module__.startswith(package)
                 ):
                     seen.add(id(held))
                     waiting.append(held)

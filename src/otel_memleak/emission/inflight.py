@@ -12,6 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import TracerProvider
 
+from otel_memleak import forks
 from otel_memleak.per_provider import PerProvider
 
 CAPACITY: Final = 1024
@@ -44,6 +45,7 @@ class InflightSpans(SpanProcessor):
         """Remember a local root."""
         if not self._enabled:
             return
+        forks.notice()  # uWSGI: the first request of a worker may be the first thing Python does there
         parent = span.parent
         if parent is None or parent.is_remote:
             if len(self._spans) >= CAPACITY:

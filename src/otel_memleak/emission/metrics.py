@@ -20,8 +20,8 @@ from opentelemetry.metrics import (
     get_meter_provider,
 )
 
-from otel_memleak import semconv
-from otel_memleak.emission.fork_locks import release_inherited_locks
+from otel_memleak import forks, semconv
+from otel_memleak.emission.fork_locks import release_inherited_locks, revive
 from otel_memleak.per_provider import PerProvider
 from otel_memleak.status import Status, StatusSource
 from otel_memleak.types import REASONS, SEVERITIES, STATES
@@ -77,8 +77,11 @@ class Metrics:
         self._source = None
 
     def after_fork_in_child(self) -> None:
-        """Free what a collection of the parent has left locked."""
-        release_inherited_locks(self._provider if self._provider is not None else get_meter_provider())
+        """Free what a collection of the parent has left locked, and make up for hooks that did not run."""
+        provider = self._provider if self._provider is not None else get_meter_provider()
+        release_inherited_locks(provider)
+        if forks.unnoticed():
+            revive(provider)
 
     def record(self, rss_bytes: int) -> None:
         """Add a sample to the distribution."""

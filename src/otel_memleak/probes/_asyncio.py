@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import BuiltinFunctionType, FrameType, ModuleType
 from typing import Any, Final
 
+from otel_memleak.frames import thread_frames
+
 _is_done: Final = operator.methodcaller("done")
 _target: Final = operator.methodcaller("__call__")  # of a weak reference
 
@@ -81,7 +83,7 @@ def _count_by_loop(tasks: ModuleType) -> int | None:
 
 def running_loops() -> list[Any]:
     """Return the event loops that threads of this interpreter are running now, each once."""
-    found = {id(loop): loop for stack in sys._current_frames().values() for loop in _loops_on(stack)}
+    found = {id(loop): loop for stack in thread_frames().values() for loop in _loops_on(stack)}
     return list(found.values())
 
 

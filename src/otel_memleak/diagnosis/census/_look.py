@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from otel_memleak.diagnosis.census._rank import rank
 from otel_memleak.diagnosis.census._roots import add_frames, add_modules, add_thread_data, add_unreached
 from otel_memleak.diagnosis.census._summary import Summary, summarise
 from otel_memleak.diagnosis.census._walk import Walker
+from otel_memleak.frames import thread_frames
 from otel_memleak.types import Suspect
 
 
@@ -135,4 +135,4 @@ def tracked_objects() -> list[object]:
 
 def other_frames(thread_id: int) -> dict[int, Any]:
     """Innermost frames of all threads but one."""
-    return {ident: frame for ident, frame in sys._current_frames().items() if ident != thread_id}
+    return {ident: frame for ident, frame in thread_frames().items() if ident != thread_id}

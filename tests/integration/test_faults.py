@@ -1,0 +1,175 @@
+"""What goes wrong around a process: the watch survives it, says so at most once, and is in nobody's way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import psutil
+import pytest
+
+from processes import APPS, LAUNCHER, QUICK, environment
+
+FAULTY = str(APPS / "faulty.py")
+TIMEOUT_S = 60
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs procfs, signals and rlimits")
+
+
+def run(kind: str, **variables: str) -> tuple[dict[str, Any], str]:
+    """The report of one program that ended by itself, and what it wrote to standard error."""
+    result = subprocess.run(
+        [sys.executable, FAULTY, kind], env=environment(**variables), capture_output=True, text=True,
+        timeout=TIMEOUT_S,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    return json.loads(result.stdout.splitlines()[-1]), result.stderr
+
+
+@needs_linux
+def test_no_descriptor_left_means_no_reading_until_there_is_one() -> None:
+    """EMFILE is said once and counted; the watch neither ends nor guesses, and goes on afterwards."""
+    report, said = run("emfile")
+
+    assert report["errors"] >= report["blind"] >= 1
+    assert said.count("otel_memleak failed while reading the resident set size") == 1
+    assert report["rss"] > 1_000_000
+
+
+@needs_linux
+def test_an_address_space_that_is_used_up_is_the_applications_problem_only() -> None:
+    """Under RLIMIT_AS the application's allocations fail as they would without us; the samples go on."""
+    report, _ = run("address-space")
+
+    assert report["refused"] == 100
+    assert report["rss"] > 1_000_000
+
+
+def test_no_memory_for_a_sample_costs_the_sample() -> None:
+    """A MemoryError inside is counted, a hundred times, and said once."""
+    report, said = run("memory-error")
+
+    assert report["errors"] >= 100
+    assert said.count("MemoryError") == 1
+
+
+def test_the_wall_clock_may_step() -> None:
+    """Samples carry time that goes on steadily, whatever NTP or an operator does to the clock."""
+    report, _ = run("clock")
+
+    assert all(0 < step < 60 for step in report["steps"]), report
+    assert report["errors"] == 0
+
+
+@needs_linux
+def test_a_stopped_process_takes_up_where_it_left() -> None:
+    """SIGSTOP and SIGCONT: the hundred samples that were missed are not made up for in a burst."""
+    report, _ = run("stopped")
+
+    assert report["missed"] < 50
+    assert report["state"] in ("warming_up", "stable")
+
+
+def test_a_callback_may_switch_the_watch_off_and_raise() -> None:
+    """From inside on_alert, with the next watch none the worse."""
+    report, said = run("quit-in-callback")
+
+    assert said.count("otel_memleak failed while calling on_alert") == 1
+    assert report["errors"] == 0
+
+
+@needs_linux
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_middle_of_an_alert_ends_the_process(sig: signal.Signals) -> None:
+    """The sampling thread hangs in somebody's exporter; the process ends by the signal all the same."""
+    with subprocess.Popen(
+        [sys.executable, FAULTY, "slow-alert"], env=environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "alerting\n"
+        process.send_signal(sig)
+        assert process.wait(TIMEOUT_S / 3) == -sig
+
+
+@needs_linux
+def test_a_program_may_end_while_its_heap_is_being_looked_at() -> None:
+    """The copy dies with it: no orphan goes on, and the end is not held up."""
+    with subprocess.Popen(
+        [sys.executable, FAULTY, "exit-in-census"], env=environment(), stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        output, _ = process.communicate(timeout=TIMEOUT_S / 3)
+    assert process.returncode == 0
+    copy = (
+        psutil.Process(json.loads(output)["copy"]) if psutil.pid_exists(json.loads(output)["copy"]) else None
+    )
+    if copy is not None and copy.status() != psutil.STATUS_ZOMBIE:
+        copy.wait(TIMEOUT_S / 3)
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    status = 503
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(self.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Says nothing."""
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """An HTTP server that says no."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Refusing,), {"status": status}))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@contextmanager
+def endpoint(kind: str) -> Iterator[dict[str, str]]:
+    """The exporter's variables for an endpoint that fails in the given way."""
+    protocol = "grpc" if kind == "wrong-protocol" else "http/protobuf"
+    with socket.create_server(("127.0.0.1", 0)) as hanging:  # accepts in the kernel, never answers
+        closed = "http://127.0.0.1:1"
+        silent = f"http://127.0.0.1:{hanging.getsockname()[1]}"
+        with answering(int(kind) if kind.isdigit() else 400) as refusing:
+            url = {"absent": "http://no-such-host.invalid:4318", "closed": closed, "hanging": silent}
+            yield {
+                "OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "otlp",
+                "OTEL_EXPORTER_OTLP_PROTOCOL": protocol, "OTEL_EXPORTER_OTLP_TIMEOUT": "2000",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": url.get(kind, refusing),
+            }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["absent", "closed", "hanging", "429", "503", "wrong-protocol"])
+def test_an_endpoint_that_fails_is_no_business_of_the_watch(kind: str) -> None:
+    """Samples are taken at their pace, nothing of ours fails, and the program ends with its own status."""
+    with endpoint(kind) as exporting:
+        result = subprocess.run(
+            [LAUNCHER, sys.executable, FAULTY, "idle"], env=environment(**{**QUICK, **exporting}),
+            capture_output=True, text=True, timeout=TIMEOUT_S,
+        )  # fmt: skip
+
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout.splitlines()[-1])
+    assert report["samples"] >= 20
+    assert report["errors"] == 0
+    assert "otel_memleak failed" not in result.stderr
