@@ -136,12 +136,21 @@ def alerts() -> list[Panel | str]:
         "Alerts and suspects",
         logs("Alerts", '| event_name=~"memleak.leak|memleak.rss|memleak.resolved"'),
         logs("Suspects: what grows, who holds it, where it is made", '| event_name="memleak.diagnosis"'),
+        _spans(),
         _traces(),
     ]
 
 
+def _spans() -> Panel:
+    counted = 'sum by (service_name) (memleak_received_calls_total{service_name=~"$job"})'
+    note = "Spans of alerts since the Collector started; each dot is one of them and leads to its trace."
+    made = lines("Alert spans", {"{{service_name}}": counted}, "none", note=note)
+    made["targets"][0]["exemplar"] = True
+    return made
+
+
 def _traces() -> Panel:
-    made = panel("table", "Traces of alerts", TEMPO, "none", (), (24, 8))
+    made = panel("table", "Traces of alerts", TEMPO, "none", (), (12, 8))
     traceql = (
         '{ name =~ "memleak[.].*" && resource.service.name =~ "$job" }'
         " | select(span.memleak.alert.severity, span.memleak.alert.reason)"
