@@ -37,7 +37,7 @@ def fleet() -> list[Panel | str]:
         stat("Instances watched", f"count({leaking})", "none"),
         stat("Leaking now", f"sum({leaking})", "none", ANY),
         stat("Share that leaks", f"avg({leaking})", "percentunit", SHARE),
-        stat("The fleet leaks", "sum(fleet:memleak_growth_bytes_per_hour:sum)", "bytes", GROWTH, "Per hour."),
+        stat("The fleet leaks per hour", "sum(fleet:memleak_growth_bytes_per_hour:sum)", "bytes", GROWTH),
         stat("First at its limit", f"min(memleak_time_to_limit_seconds{{{SERVICE}}})", "s", TIME_LEFT),
         stat("Alerts", f"sum(increase(memleak_alerts_total{{{SERVICE}, {LEAKS}}}[$__range]))", "none", ANY),
         lines(
@@ -47,11 +47,11 @@ def fleet() -> list[Panel | str]:
             SHARE,
         ),
         lines(
-            "Median growth, by version",
+            "Median growth per hour, by version",
             {by_version: growth},
             "bytes",
             GROWTH,
-            "Bytes per hour. A step between two versions is where the leak came in.",
+            "A step between two versions is where the leak came in.",
         ),
     ]
 
@@ -76,12 +76,11 @@ def _states() -> Panel:
 
 
 def _worst() -> Panel:
-    made = panel("bargauge", "Growing fastest", PROMETHEUS, "bytes", GROWTH, (12, 10))
+    made = panel("bargauge", "Growing fastest, per hour", PROMETHEUS, "bytes", GROWTH, (12, 10))
     top = f"topk(15, memleak_growth_rate_bytes_per_hour{{{ONE}}} > 0)"
     made["targets"] = [query(top, "{{job}} {{service_version}} {{instance}}", instant=True)]
     reduced = {"calcs": ["lastNotNull"]}
     made["options"] = {"orientation": "horizontal", "displayMode": "basic", "reduceOptions": reduced}
-    made["description"] = "Bytes per hour."
     return made
 
 
@@ -89,11 +88,11 @@ def memory() -> list[Panel | str]:
     """Where memory is, and where it is heading."""
     growth = f"memleak_growth_rate_bytes_per_hour{{{ONE}}}"
     left = f"memleak_time_to_limit_seconds{{{ONE}}}"
-    calm = "Bytes per hour, robust and without daily waves; 0 while memory is stable."
+    calm = "Robust and without daily waves; 0 while memory is stable."
     return [
         "Memory",
         _resident(),
-        lines("Growth", {"{{instance}}": growth}, "bytes", GROWTH, calm),
+        lines("Growth per hour", {"{{instance}}": growth}, "bytes", GROWTH, calm),
         lines("Time to the limit", {"{{instance}}": left}, "s", TIME_LEFT, "No line while nothing grows."),
         _spread(),
     ]
@@ -136,12 +135,21 @@ def alerts() -> list[Panel | str]:
         "Alerts and suspects",
         logs("Alerts", '| event_name=~"memleak.leak|memleak.rss|memleak.resolved"'),
         logs("Suspects: what grows, who holds it, where it is made", '| event_name="memleak.diagnosis"'),
+        _spans(),
         _traces(),
     ]
 
 
+def _spans() -> Panel:
+    counted = 'sum by (service_name) (memleak_received_calls_total{service_name=~"$job"})'
+    note = "Spans of alerts since the Collector started; each dot is one of them and leads to its trace."
+    made = lines("Alert spans", {"{{service_name}}": counted}, "none", note=note)
+    made["targets"][0]["exemplar"] = True
+    return made
+
+
 def _traces() -> Panel:
-    made = panel("table", "Traces of alerts", TEMPO, "none", (), (24, 8))
+    made = panel("table", "Traces of alerts", TEMPO, "none", (), (12, 8))
     traceql = (
         '{ name =~ "memleak[.].*" && resource.service.name =~ "$job" }'
         " | select(span.memleak.alert.severity, span.memleak.alert.reason)"

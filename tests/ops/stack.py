@@ -232,6 +232,29 @@ class Tempo:
         return (get_json(f"{self.url}/api/search", q=query) or {}).get("traces") or []
 
 
+class VictoriaLogs:
+    """A VictoriaLogs; it needs no configuration."""
+
+    def __init__(self, directory: Path) -> None:
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        command = [
+            str(program("victoria-logs")),
+            f"-storageDataPath={directory / 'victorialogs'}",
+            f"-httpListenAddr=127.0.0.1:{port}",
+            "-loggerLevel=WARN",
+        ]
+        self.running = Running(command, directory, "victorialogs", {}).wait_until(f"{self.url}/health")
+
+    def query(self, expression: str) -> list[dict[str, str]]:
+        """Records that a LogsQL query finds, each with its fields."""
+        answer = urllib.parse.urlencode({"query": expression})
+        try:
+            with urllib.request.urlopen(f"{self.url}/select/logsql/query?{answer}", timeout=10) as lines:
+                return [json.loads(line) for line in lines]
+        except (urllib.error.URLError, OSError):
+            return []
+
+
 class Loki:
     """A Loki with the shipped configuration."""
 

@@ -13,7 +13,7 @@ import yaml
 from ops.stack import COLLECTOR, layers, program
 from otel_memleak import semconv
 
-BACKENDS = ("jaeger", "tempo", "prometheus", "loki", "file")
+BACKENDS = ("jaeger", "tempo", "prometheus", "loki", "victorialogs", "file")
 COMBINATIONS = [
     ("base",),
     ("base", "extras"),

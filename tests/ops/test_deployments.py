@@ -83,9 +83,16 @@ def test_kubernetes_collectors_get_their_layers(name: str, container: dict[str, 
     (manifest,) = [m for m in MANIFESTS if m["metadata"]["name"] == name and "template" in m.get("spec", {})]
     declared = {volume["name"] for volume in manifest["spec"]["template"]["spec"]["volumes"]}
     assert {mount["name"] for mount in container["volumeMounts"]} == declared
-    assert container["resources"]["limits"]["memory"]
+    # Go's own limit is four fifths of the container's, or nearly so.
+    (soft,) = [variable["value"] for variable in container["env"] if variable["name"] == "GOMEMLIMIT"]
+    assert 0.75 < _mebibytes(soft) / _mebibytes(container["resources"]["limits"]["memory"]) <= 0.8
     labels = manifest["spec"]["template"]["metadata"]["labels"]
     assert manifest["spec"]["selector"]["matchLabels"] == labels
+
+
+def _mebibytes(quantity: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)([MG])i?B?", quantity).groups()  # type: ignore[union-attr]
+    return int(number) * {"M": 1, "G": 1024}[unit]
 
 
 def test_kustomization_names_every_file() -> None:

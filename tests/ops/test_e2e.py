@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ from ops.stack import (
     Prometheus,
     Running,
     Tempo,
+    VictoriaLogs,
     answers,
     eventually,
     free_port,
@@ -53,6 +55,7 @@ class Stack:
         self.tempo = self._backend(Tempo, "tempo", end)
         self.prometheus = self._backend(Prometheus, "prometheus", end)
         self.loki = self._backend(Loki, "loki", end)
+        self.victorialogs = self._backend(VictoriaLogs, "victoria-logs", end)
         self.collector = Collector(directory, *self._layers(), **self._addresses())
         end.callback(self.collector.stop)
         self.collector.start()
@@ -67,9 +70,8 @@ class Stack:
         return backend
 
     def _layers(self) -> list[str]:
-        backends = [
-            name for name in ("jaeger", "tempo", "prometheus", "loki") if getattr(self, name) is not None
-        ]
+        known = ("jaeger", "tempo", "prometheus", "loki", "victorialogs")
+        backends = [name for name in known if getattr(self, name) is not None]
         return ["base", "gateway", "alerts", "file", *backends, "extras"]
 
     def _addresses(self) -> dict[str, str]:
@@ -80,8 +82,11 @@ class Stack:
             found["TEMPO_ENDPOINT"] = self.tempo.otlp
         if self.loki:
             found["LOKI_ENDPOINT"] = self.loki.url
+        if self.victorialogs:
+            found["VICTORIALOGS_ENDPOINT"] = self.victorialogs.url
         if self.prometheus:
             found.update(PROMETHEUS_ENDPOINT=self.prometheus.url, SELF_METRICS_INTERVAL_MS="2000")
+            found["EXEMPLARS_INTERVAL"] = "2s"
         return found
 
     def _serve(self, service: str, app: str, end: ExitStack) -> None:
@@ -251,6 +256,20 @@ def test_loki_finds_the_alert(stack: Stack) -> None:
     assert found[0]["values"][0][1] == leak["body"]
 
 
+def test_victorialogs_finds_the_alert(stack: Stack) -> None:
+    """LogsQL finds the alert's log record by event name, with severity, incident and trace to follow."""
+    victorialogs = _needs(stack.victorialogs, "victorialogs")
+    leak = stack.leak()
+    query = 'event_name:="memleak.leak" service.name:="quotes"'
+    found = eventually(lambda: victorialogs.query(query), "the alert in VictoriaLogs", SEEN_WITHIN_S)
+    record = found[0]
+    assert record["memleak.alert.id"] == leak["memleak.alert.id"]
+    assert record["memleak.alert.severity"] == leak["memleak.alert.severity"]
+    assert record["trace_id"] == leak["trace_id"]
+    assert record["_msg"] == leak["body"]
+    assert victorialogs.query('event_name:="memleak.leak" service.name:="quotes-fixed"') == []
+
+
 def test_prometheus_has_the_metrics(stack: Stack) -> None:
     """Every name that rules and dashboards use exists after translation, with job, instance and version."""
     prometheus = _needs(stack.prometheus, "prometheus")
@@ -315,6 +334,25 @@ def test_alert_is_counted_on_its_way(stack: Stack) -> None:
         series = f'{name}{{job="quotes", instance="{instance}", service_version="{VERSION}"}}'
         found = eventually(lambda series=series: prometheus.query(series), series, SEEN_WITHIN_S)
         assert float(found[0]["value"][1]) >= 1
+
+
+def test_exemplar_leads_to_the_alert(stack: Stack) -> None:
+    """The dashboard's dot for an alert, an exemplar in Prometheus, carries the id of the alert's trace."""
+    prometheus = _needs(stack.prometheus, "prometheus")
+    leak = stack.leak()
+    query = 'memleak_received_calls_total{service_name="quotes"}'
+
+    def found() -> list[str]:
+        answer = get_json(
+            f"{prometheus.url}/api/v1/query_exemplars",
+            query=query,
+            start=str(time.time() - 3600),
+            end=str(time.time() + 60),
+        )
+        exemplars = [one for series in (answer or {"data": []})["data"] for one in series["exemplars"]]
+        return [one["labels"]["trace_id"] for one in exemplars]
+
+    assert leak["trace_id"] in eventually(found, f"exemplars of {query}", SEEN_WITHIN_S)
 
 
 def test_collector_reports_its_queues(stack: Stack) -> None:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import math
 import os
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
+from google.protobuf.json_format import MessageToDict
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from ops import otlp
 from ops.stack import Collector, Prometheus, Running, eventually, free_port
+from ops.test_configurations import rules
 from processes import APPS, LAUNCHER, QUICK, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -57,6 +64,63 @@ def sink(directory: Path) -> tuple[Collector, Path]:
     return Collector(directory, "base", "file", LOG_FILE=str(path)), path
 
 
+class FaultyBackend:
+    """Takes OTLP over HTTP in a way of its own, until it is closed.
+
+    Args:
+        refusals: How many requests are refused first.
+        status: What a refusal answers.
+        pause_s: How long each request is kept waiting.
+        port: To listen at; 0 for a free one.
+
+    Attributes:
+        url: Its address.
+        taken: Incidents of the log records it has taken, with repetitions.
+        refused: Incidents of those it has refused.
+    """
+
+    def __init__(self, refusals: float = 0, status: int = 503, pause_s: float = 0.0, port: int = 0) -> None:
+        self.taken: list[str] = []
+        self.refused: list[str] = []
+        self._stopped = threading.Event()
+        remaining = [refusals]
+        backend = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                backend._stopped.wait(pause_s)
+                remaining[0] -= 1
+                answer, kept = (status, backend.refused) if remaining[0] >= 0 else (200, backend.taken)
+                if self.path.endswith("/v1/logs"):
+                    kept += incidents(body, self.headers.get("Content-Encoding"))
+                self.send_response(answer)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_arguments: object) -> None:
+                """Stay quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        """Answer whoever waits, and go away."""
+        self._stopped.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def incidents(body: bytes, encoding: str | None) -> list[str]:
+    """Alert ids in the body of a request with log records."""
+    plain = gzip.decompress(body) if encoding == "gzip" else body
+    return list(otlp.alert_ids(MessageToDict(ExportLogsServiceRequest.FromString(plain))))
+
+
 def test_backend_away_and_collector_killed(directory: Path, end: ExitStack) -> None:
     """Alerts taken while the backend is away survive a SIGKILL of the Collector and arrive when both are back."""
     backend, path = sink(directory)
@@ -74,6 +138,25 @@ def test_backend_away_and_collector_killed(directory: Path, end: ExitStack) -> N
     collector.start()
     backend.start()
     eventually(lambda: delivered(path) == sent, "every alert at the backend", DELIVERED_WITHIN_S)
+
+
+@pytest.mark.parametrize(("status", "delivered_after"), [(503, 0), (400, 1)], ids=["for a while", "for good"])
+def test_backend_refuses(directory: Path, end: ExitStack, status: int, delivered_after: int) -> None:
+    """What a backend refuses for a while arrives later, once; what it calls wrong holds up nothing behind it."""
+    backend = FaultyBackend(refusals=1, status=status)
+    end.callback(backend.close)
+    root = directory / "root.yaml"
+    root.write_text(f"exporters: {{otlp_http/loki: {{endpoint: '{backend.url}'}}}}\n")
+    collector = Collector(directory, "base", "loki", str(root))
+    end.callback(collector.stop)
+    collector.start()
+    sent = [f"alert-{number}" for number in range(3)]
+    otlp.send(f"{collector.http}/v1/logs", otlp.leak_record(sent[0]))
+    eventually(lambda: backend.refused, "the backend's refusal", DELIVERED_WITHIN_S)
+    for alert_id in sent[1:]:
+        otlp.send(f"{collector.http}/v1/logs", otlp.leak_record(alert_id))
+    expected = sent[delivered_after:]
+    eventually(lambda: sorted(backend.taken) == expected, "the other alerts", DELIVERED_WITHIN_S)
 
 
 def test_agent_hands_everything_to_the_gateway(directory: Path, end: ExitStack) -> None:
@@ -127,6 +210,37 @@ def test_collector_away_when_the_alert_is_raised(directory: Path, end: ExitStack
     eventually(lambda: delivered(path), "the alert, after the Collector came", DELIVERED_WITHIN_S)
 
 
+def test_alert_that_was_lost_is_noticed(directory: Path, end: ExitStack) -> None:
+    """Where the record of an alert is refused, its count arrives all the same, and MemleakAlertLost sees both."""
+    prometheus = Prometheus(directory)
+    end.callback(prometheus.running.stop)
+    collector = Collector(directory, "base", "alerts", "prometheus", PROMETHEUS_ENDPOINT=prometheus.url)
+    end.callback(collector.stop)
+    before = FaultyBackend(refusals=math.inf, status=400, port=collector.http_port)
+    end.callback(before.close)
+    variables = {
+        **QUICK,
+        "OTEL_SERVICE_NAME": "late",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.http,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        # Critical at once, so that no second record follows.
+        "OTEL_PYTHON_MEMLEAK_GROWTH_WARNING": "1",
+        "OTEL_PYTHON_MEMLEAK_GROWTH_CRITICAL": "2",
+    }
+    command = [LAUNCHER, sys.executable, str(APPS / "service.py"), "leaky", "150"]
+    service = Running(command, directory, "service", environment(**variables))
+    end.callback(service.kill)
+    eventually(lambda: before.refused, "an alert, refused", DELIVERED_WITHIN_S)
+    before.close()
+    collector.start()
+    (expression,) = [rule["expr"] for rule in rules("alert") if rule["alert"] == "MemleakAlertLost"]
+    eventually(
+        lambda: [found["metric"]["job"] for found in prometheus.query(expression)] == ["late"],
+        "the alert that did not arrive",
+        DELIVERED_WITHIN_S,
+    )
+
+
 def test_tls_and_token(directory: Path, end: ExitStack) -> None:
     """With secured.yaml, telemetry goes over TLS and needs a token, and the SDK's standard variables are enough."""
     key, certificate, token = directory / "tls.key", directory / "tls.crt", directory / "token"
@@ -167,35 +281,49 @@ def test_tls_and_token(directory: Path, end: ExitStack) -> None:
     assert "no-token" not in delivered(path)
 
 
-def test_refusing_collector_costs_no_memory(directory: Path, end: ExitStack) -> None:
-    """Once the SDK's queues are full, a service whose Collector never comes does not grow: its leaking twin does."""
+def faults(end: ExitStack) -> dict[str, str]:
+    """Addresses of Collectors that are away, refuse, are slow, and never answer."""
+    refusing = FaultyBackend(refusals=math.inf)
+    slow = FaultyBackend(pause_s=0.8)
+    hanging = socket.create_server(("127.0.0.1", 0), backlog=128)
+    for one in (refusing, slow, hanging):
+        end.callback(one.close)
+    silent = f"http://127.0.0.1:{hanging.getsockname()[1]}"
+    away = f"http://127.0.0.1:{free_port()}"
+    return {"away": away, "refusing": refusing.url, "slow": slow.url, "hanging": silent}
+
+
+def test_faulty_collector_costs_no_memory(directory: Path, end: ExitStack) -> None:
+    """Once the SDK's queues are full, no fault of a Collector makes a service grow: its leaking twin does."""
     variables = {
         **QUICK,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1000",
         "OTEL_BSP_MAX_QUEUE_SIZE": "100",
         "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "50",
     }
+    addresses = faults(end)
     watched = {}
-    for kind in ("healthy", "leaky"):
-        command = [LAUNCHER, sys.executable, str(APPS / "service.py"), kind, "90"]
-        service = Running(command, directory, kind, environment(**variables))
+    for name, address in {**addresses, "leaky": addresses["refusing"]}.items():
+        kind = "leaky" if name == "leaky" else "healthy"
+        variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = address
+        command = [LAUNCHER, sys.executable, str(APPS / "service.py"), kind, "120"]
+        service = Running(command, directory, name, environment(**variables))
         end.callback(service.kill)
-        watched[kind] = psutil.Process(service.process.pid)
+        watched[name] = psutil.Process(service.process.pid)
+    time.sleep(40)
+    before = {name: process.memory_info().rss for name, process in watched.items()}
     time.sleep(30)
-    before = {kind: process.memory_info().rss for kind, process in watched.items()}
-    time.sleep(30)
-    grown = {kind: process.memory_info().rss - before[kind] for kind, process in watched.items()}
-    assert 3 * grown["healthy"] < grown["leaky"], grown
+    grown = {name: process.memory_info().rss - before[name] for name, process in watched.items()}
+    assert all(3 * grown[name] < grown["leaky"] for name in addresses), grown
 
 
-def test_hanging_collector_does_not_delay_the_exit(directory: Path, end: ExitStack) -> None:
-    """Where a Collector takes connections and never answers, a process ends as late with us as without us."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    end.callback(listener.close)
+@pytest.mark.parametrize("fault", ["away", "refusing", "slow", "hanging"])
+def test_faulty_collector_does_not_delay_the_exit(directory: Path, end: ExitStack, fault: str) -> None:
+    """Whatever is wrong with the Collector, a process ends as late with us as without us."""
     variables = {
         **QUICK,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{listener.getsockname()[1]}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": faults(end)[fault],
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_TIMEOUT": "1000",
     }
@@ -203,13 +331,13 @@ def test_hanging_collector_does_not_delay_the_exit(directory: Path, end: ExitSta
     started = time.monotonic()
     ended: dict[str, float] = {}
     services = {}
-    for without in ("none", "memleak"):
-        variables["OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"] = without
-        services[without] = Running(command, directory, f"without-{without}", environment(**variables))
-        end.callback(services[without].kill)
+    for disabled in ("none", "memleak"):
+        variables["OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"] = disabled
+        services[disabled] = Running(command, directory, f"without-{disabled}", environment(**variables))
+        end.callback(services[disabled].kill)
     while len(ended) < len(services):
-        for without, service in services.items():
+        for disabled, service in services.items():
             if service.process.poll() is not None:
-                ended.setdefault(without, time.monotonic() - started)
+                ended.setdefault(disabled, time.monotonic() - started)
         time.sleep(0.1)
     assert ended["none"] < 1.5 * ended["memleak"]
