@@ -40,7 +40,15 @@ def evidence(values: list[float], *, every_s: float = 600.0) -> Evidence:
     envelope = Envelope(0.0, every_s)
     for i, value in enumerate([*values, values[-1]]):
         envelope.add(i * every_s, value)
-    return weigh(envelope.levels[0].window(WINDOW), envelope, 0)
+    return weighed(envelope)
+
+
+def weighed(envelope: Envelope) -> Evidence:
+    """The longest window of an envelope's finest buckets."""
+    finest = envelope.levels[0]
+    window = finest.window(WINDOW)
+    past = envelope.before(window.times_s[0], 0)
+    return weigh(window, finest.highs[-WINDOW:], past, envelope.start_s)
 
 
 def test_the_slope_is_the_median_of_all_pairwise_slopes() -> None:
@@ -177,7 +185,7 @@ def test_a_short_rise_has_to_leave_earlier_peaks_behind() -> None:
     for i in range(34):
         envelope.add(20_000.0 + 10.0 * i, (200.0 + 3.0 * i) * MB)
 
-    assert not new(weigh(envelope.levels[0].window(WINDOW), envelope, 0))
+    assert not new(weighed(envelope))
 
 
 def test_doubts_only_ever_add() -> None:

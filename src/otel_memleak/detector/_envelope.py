@@ -15,7 +15,7 @@ WINDOW = 32
 """Buckets in the longest window of one width: enough for a robust slope, few enough to compare all pairs."""
 
 _KEEP = 2 * WINDOW
-_MAX_LEVELS = 24
+MAX_LEVELS = 24
 
 
 class Window(NamedTuple):
@@ -68,20 +68,17 @@ class Level:
             return False
         closing = self._index >= 0
         if closing:
-            self._close()
+            self.times.append(self._low_time)
+            self.lows.append(self._low)
+            self.highs.append(self._high)
+            self.closed += 1
+            if len(self.times) >= _KEEP:
+                del self.times[:WINDOW], self.lows[:WINDOW], self.highs[:WINDOW]
         self._index = index
         self._low_time = time_s
         self._low = low
         self._high = high
         return closing
-
-    def _close(self) -> None:
-        self.times.append(self._low_time)
-        self.lows.append(self._low)
-        self.highs.append(self._high)
-        self.closed += 1
-        if len(self.times) >= _KEEP:
-            del self.times[:WINDOW], self.lows[:WINDOW], self.highs[:WINDOW]
 
     def window(self, buckets: int) -> Window:
         """The last so many closed buckets, or as many as there are."""
@@ -113,7 +110,7 @@ class Envelope:
                 return closed
             closed += 1
             when, low, high = level.times[-1], level.lows[-1], level.highs[-1]
-        if len(self.levels) < _MAX_LEVELS:
+        if len(self.levels) < MAX_LEVELS:
             top = Level(self._width * 2.0 ** len(self.levels))
             top.add(when, low, high)
             self.levels.append(top)

@@ -8,18 +8,19 @@ watched. No trend test convicts: growth that ends is as significant as growth th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from otel_memleak.detector._envelope import Envelope, Past, Window
+from otel_memleak.detector._envelope import Past, Window
 from otel_memleak.detector._trend import Trend, fit
 from otel_memleak.median import median
 
 MATERIAL_SHARE = 0.02
 _MATERIAL_SHARE_OF_SWING = 0.15
 NEW_SHARE = 0.9
-_CLEAR_OF_NOISE = 7.0
-_GOING_ON = 0.77
+CLEAR_OF_NOISE = 7.0
+GOING_ON = 0.77
 _HELD_SHARE = 0.5
 _SHORT_SHARE_OF_AGE = 0.1
 _NEW_OVER_PEAKS_SHARE = 0.5
@@ -77,7 +78,7 @@ def material(evidence: Evidence) -> bool:
 
 def clear_of_noise(evidence: Evidence) -> bool:
     """The rise stands far above the scatter: a trend in memory is easily significant and rarely clear."""
-    return evidence.rise_bytes >= _CLEAR_OF_NOISE * evidence.trend.deviation_bytes
+    return evidence.rise_bytes >= CLEAR_OF_NOISE * evidence.trend.deviation_bytes
 
 
 def new(evidence: Evidence) -> bool:
@@ -98,7 +99,7 @@ def new(evidence: Evidence) -> bool:
 
 def going_on(evidence: Evidence) -> bool:
     """The second half grows like the whole: a warm-up and a cache that fills slow down."""
-    return evidence.trend.late >= _GOING_ON * evidence.trend.slope
+    return evidence.trend.late >= GOING_ON * evidence.trend.slope
 
 
 def held(evidence: Evidence) -> bool:
@@ -167,9 +168,15 @@ def _within(value: float, most: float) -> float:
     return min(max(0.0, value), most)
 
 
-def weigh(window: Window, envelope: Envelope, level: int) -> Evidence:
-    """Measure a window of a level of the envelope."""
+def weigh(window: Window, highs: Sequence[float], past: Past | None, life_start_s: float) -> Evidence:
+    """Measure a window.
+
+    Args:
+        window: The window.
+        highs: The highest sample of each of its buckets, bytes.
+        past: What was reached before it.
+        life_start_s: Elapsed time at which the life of the process began.
+    """
     times, lows = tuple(window.times_s), tuple(window.lows_bytes)
-    highs = envelope.levels[level].highs[-len(lows) :]
     swing = median([high - low for high, low in zip(highs, lows, strict=True)])
-    return Evidence(times, lows, fit(times, lows), swing, envelope.before(times[0], level), envelope.start_s)
+    return Evidence(times, lows, fit(times, lows), swing, past, life_start_s)

@@ -55,11 +55,17 @@ class Patience(NamedTuple):
         share = _SHARE_OF_TIME_LEFT * time_left_s(evidence, limit_bytes)
         return max(shortest, doubts * min(share, _LONGEST_S))
 
-    def least_s(self, left_s: float) -> float:
-        """Seconds that no growth with so much time left gets away with; cheap to know beforehand."""
+    def most_strength(self, span_s: float, rise_bytes: float, headroom: float) -> float:
+        """Time watched over time needed, if nothing about a rise were doubtful; cheap to know beforehand."""
         if self.fixed_s is not None:
-            return self.fixed_s
-        return min(_SHARE_OF_TIME_LEFT * left_s, _LONGEST_S)
+            return span_s / self.fixed_s
+        by_time = span_s / _LONGEST_S
+        return max(by_time, rise_bytes / (_SHARE_OF_TIME_LEFT * headroom)) if headroom > 0.0 else math.inf
+
+
+def headroom_bytes(level_bytes: float, limit_bytes: float | None) -> float:
+    """Bytes from a level to the limit, or to a multiple of the level where none is known."""
+    return max(0.0, (_ASSUMED_LIMIT * level_bytes if limit_bytes is None else limit_bytes) - level_bytes)
 
 
 def time_left_s(evidence: Evidence, limit_bytes: float | None) -> float:
@@ -71,8 +77,7 @@ def time_left_s(evidence: Evidence, limit_bytes: float | None) -> float:
     """
     trend = evidence.trend
     level = min(evidence.level_bytes, evidence.lows_bytes[-1])
-    limit = _ASSUMED_LIMIT * level if limit_bytes is None else limit_bytes
-    headroom = max(0.0, limit - level)
+    headroom = headroom_bytes(level, limit_bytes)
     straight = headroom / trend.slope
     if accelerates(evidence):
         return headroom / max(2.0 * trend.late - trend.slope, trend.slope)

@@ -6,7 +6,7 @@ from otel_memleak.detector._envelope import Envelope, Window
 from otel_memleak.detector._evidence import Evidence
 from otel_memleak.detector._pattern import classify
 from otel_memleak.detector._trend import Trend, fit
-from otel_memleak.detector._watch import Finding, due_every
+from otel_memleak.detector._watch import DUE_EVERY, Finding
 from otel_memleak.types import Pattern
 
 _ENDED_SHARE = 0.2
@@ -68,7 +68,7 @@ class Progress:
         square root goes on; one that saturates ends.
         """
         level = self._envelope.levels[self._level]
-        if closed <= self._level or level.closed % due_every(self._level):
+        if closed <= self._level or level.closed % DUE_EVERY[self._level]:
             return False
         times, lows = level.window(self._size)
         self.low_bytes = lows[-1]

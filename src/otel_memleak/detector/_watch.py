@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from otel_memleak.detector._envelope import WINDOW, Envelope, Level
-from otel_memleak.detector._evidence import MATERIAL_SHARE, NEW_SHARE, Evidence, credible, weigh
-from otel_memleak.detector._patience import Patience
-from otel_memleak.detector._trend import fit
+from otel_memleak.detector._envelope import MAX_LEVELS, WINDOW, Envelope, Level, Past, Window
+from otel_memleak.detector._evidence import (
+    CLEAR_OF_NOISE,
+    GOING_ON,
+    MATERIAL_SHARE,
+    NEW_SHARE,
+    Evidence,
+    credible,
+    weigh,
+)
+from otel_memleak.detector._patience import Patience, headroom_bytes
+from otel_memleak.detector._trend import fit, sketch
 
 MIN_GROWTH_SAMPLES = 10
 _SIZES = (WINDOW, 29, 26, 23, 20, 17, 12)
 """Buckets per window: in steps of a tenth from one width to the next. The last looks at coarser buckets
 again, because finer ones may miss the troughs between two batches."""
 
+DUE_EVERY = (4, 4, 2, 2) + (MAX_LEVELS - 4) * (1,)
+"""After how many closed buckets a level is judged: up to an eighth of a window, less where it costs nothing."""
+
 _BUCKETS_PER_WIDTH = 80
 _SUSPECT = 0.5
 _ROUGHLY = 0.6
+_NEARLY = 0.8
+_HALF_OF = 0.5
+"""Slack of what is judged by the ends of a window, by a sketch of it, and by a sketch of its half."""
+
 _GIVEN_BACK_SHARE = 0.2
 """Wide buckets close late: what has been given back since they did is seen in the finest."""
 
@@ -111,7 +127,7 @@ class GrowthWatch:
         best: Finding | None = None
         for index in range(closed):
             level = self.envelope.levels[index]
-            if level.closed % due_every(index) or len(level.lows) < MIN_GROWTH_SAMPLES:
+            if level.closed % DUE_EVERY[index] or level.closed < MIN_GROWTH_SAMPLES:
                 continue
             finding = self._look(index, level, limit_bytes, above)
             self._findings[index] = finding
@@ -120,42 +136,64 @@ class GrowthWatch:
         return best
 
     def _look(self, index: int, level: Level, limit_bytes: float | None, above: float) -> Finding | None:
+        """The strongest finding in the windows of a level.
+
+        All windows end with the same bucket. Most cannot be a finding, or not a stronger one than a longer
+        window was: that is known from their ends, or from a sketch, and spares the fit.
+        """
+        headroom = headroom_bytes(level.lows[-1], limit_bytes)
         best: Finding | None = None
-        for size in _SIZES:
-            if size > len(level.lows) and size != WINDOW:
+        enough = _SUSPECT
+        for size in self._sizes(level, headroom):
+            window = level.window(size)
+            if not self._worth_a_look(window, headroom, above, enough):
                 continue
-            if not self._worth_a_look(index, level, size, limit_bytes, above):
+            past = self.envelope.before(window.times_s[0], index)
+            if past is not None and not _above(window, past):
                 continue
-            evidence = weigh(level.window(size), self.envelope, index)
+            evidence = weigh(window, level.highs[-size:], past, self.envelope.start_s)
             if not credible(evidence):
                 continue
             strength = evidence.span_s / self._patience.needed_s(evidence, limit_bytes)
             if best is None or strength > best.strength:
                 best = Finding(evidence, strength, index)
+                enough = max(enough, strength)
         return best
 
-    def _worth_a_look(
-        self, index: int, level: Level, size: int, limit_bytes: float | None, above: float
-    ) -> bool:
-        """Whether the ends of a window allow for a finding; spares most windows the costly fit."""
-        size = min(size, len(level.lows))
-        first, last = level.lows[-size], level.lows[-1]
-        rise = last - first
-        if rise < _ROUGHLY * MATERIAL_SHARE * last:
+    def _sizes(self, level: Level, headroom: float) -> Iterable[int]:
+        """The windows to look at, longest first: none if the lowest bucket leaves no room for a finding."""
+        times, lows = level.times, level.lows
+        count = min(WINDOW, len(lows))
+        rise = lows[-1] - min(lows[-count:])
+        span = times[-1] - times[-count]
+        if rise < _ROUGHLY * MATERIAL_SHARE * lows[-1]:
+            return ()
+        if self._patience.most_strength(span, rise, headroom) < _ROUGHLY * _SUSPECT:
+            return ()
+        return _SIZES if count == WINDOW else (count, *(size for size in _SIZES if size < count))
+
+    def _worth_a_look(self, window: Window, headroom: float, above: float, enough: float) -> bool:
+        """Whether a window may be a finding of that strength, as far as its ends and a sketch tell."""
+        times, lows = window
+        last, span = lows[-1], times[-1] - times[0]
+        rise = last - lows[0]
+        least = MATERIAL_SHARE * last
+        if rise < _ROUGHLY * least or rise < above * span:
+            return False
+        if self._patience.most_strength(span, rise, headroom) < _ROUGHLY * enough:
             return False
         if self.envelope.levels[0].lows[-1] < last - _GIVEN_BACK_SHARE * rise:
             return False
-        start = level.times[-size]
-        span = level.times[-1] - start
-        if rise < above * span:
-            return False
-        headroom = (limit_bytes if limit_bytes is not None else 2.0 * last) - last
-        if span < _ROUGHLY * _SUSPECT * self._patience.least_s(headroom * span / rise):
-            return False
-        past = self.envelope.before(start, index)
-        return past is None or last - past.trough_bytes >= _ROUGHLY * NEW_SHARE * rise
+        rough = sketch(times, lows)
+        rise = rough.slope * span
+        return (
+            rise >= _NEARLY * least
+            and rise >= _NEARLY * CLEAR_OF_NOISE * rough.deviation_bytes
+            and rough.late >= _HALF_OF * GOING_ON * rough.slope
+            and self._patience.most_strength(span, rise, headroom) >= _NEARLY * enough
+        )
 
 
-def due_every(index: int) -> int:
-    """After how many closed buckets a level is judged: an eighth of a window, less where it costs nothing."""
-    return (4, 2)[index] if index < 2 else 1
+def _above(window: Window, past: Past) -> bool:
+    rise = window.lows_bytes[-1] - window.lows_bytes[0]
+    return window.lows_bytes[-1] - past.trough_bytes >= _ROUGHLY * NEW_SHARE * rise

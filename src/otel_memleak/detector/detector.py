@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Callable
 
@@ -171,9 +170,10 @@ class LeakDetector:
             An alert, if there is something new to say. When there are two things, the leak comes first and
             the other with the next sample.
         """
-        now, rss = _number(time_s), _number(rss_bytes)
-        if now is None or rss is None or not 0.0 < rss <= _MOST_BYTES or abs(now) > _LATEST_S:
-            return None
+        now = time_s if type(time_s) is float else _number(time_s)
+        rss = rss_bytes if type(rss_bytes) is float else _number(rss_bytes)
+        if now is None or rss is None or not (0.0 < rss <= _MOST_BYTES and -_LATEST_S <= now <= _LATEST_S):
+            return None  # not a number fails every comparison
         if not self._timeline.advance(now):
             return None
         elapsed = self._timeline.elapsed_s
@@ -259,9 +259,8 @@ def _random_id() -> str:
 
 
 def _number(value: object) -> float | None:
-    """A finite float, or None for everything else."""
+    """A float, or None for what is no number."""
     try:
-        number = float(value)  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]
     except Exception:  # a reading may be anything; what is no number is a failed reading
         return None
-    return number if math.isfinite(number) else None
