@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Annotated
 
-from app import render
+from app import healthy, render
 from fastapi import FastAPI, Query
 from fastapi.responses import PlainTextResponse
 
 app = FastAPI(title="quotes")
+app.include_router(healthy)
 cached_render = lru_cache(maxsize=128)(render)
 
 

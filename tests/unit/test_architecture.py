@@ -16,6 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "types", "guard", "environment_variables", "median", "frames"),
     ("semconv", "clock", "settings", "declarative", "history", "messages", "status", "detector", "probes"),
     ("sampler", "tracing", "forks", "callbacks", "per_provider"),
+    ("entry_spans",),
     ("diagnosis", "routes"),
     ("ticker", "emission"),
     ("engine",),
@@ -33,7 +34,7 @@ PURE_MAY_IMPORT = {
     "__future__", "abc", "array", "bisect", "collections", "dataclasses", "enum", "functools", "heapq",
     "itertools", "math", "operator", "statistics", "typing", "uuid",
 }  # fmt: skip
-ONLY_HERE_OPENTELEMETRY = {"emission", "instrumentor", "cli", "aio", "routes"}
+ONLY_HERE_OPENTELEMETRY = {"emission", "instrumentor", "cli", "aio", "routes", "entry_spans"}
 
 
 def modules() -> list[Path]:

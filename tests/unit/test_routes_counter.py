@@ -91,13 +91,15 @@ def test_a_route_known_only_at_the_end_is_the_name(counting: Counting) -> None:
     assert counter.counts() == {"GET /late/{id}": 1}
 
 
-def test_our_own_alerts_are_no_calls(counting: Counting) -> None:
+def test_our_own_alerts_are_no_calls() -> None:
     """The root span of an alert must not become a suspect."""
-    _, counter = counting()
     provider = TracerProvider()
-    provider.add_span_processor(counter)
+    counter = attach(provider, Guard(), RouteTally())
+    assert counter is not None
+    counter.enabled = True
     with provider.get_tracer(SCOPE).start_as_current_span("memleak.leak"):
         pass
+    counter.enabled = False
     provider.shutdown()
 
     assert counter.counts() == {}
@@ -180,6 +182,50 @@ def test_a_tracer_made_before_us_is_heard(counting: Counting) -> None:
     provider.shutdown()
 
     assert counter.counts() == {"GET /a": 1}
+
+
+def test_only_what_can_drop_is_listened_to() -> None:
+    """The default sampler drops what callers did not sample, and nothing else: the rest of it is left alone."""
+    sampler = ParentBased(ALWAYS_ON)
+    before = dict(vars(sampler))
+    provider = TracerProvider(sampler=sampler)
+    counter = attach(provider, Guard(), RouteTally())
+    assert counter is not None
+    counter.enabled = True
+    touched = {name for name, delegate in vars(sampler).items() if delegate is not before[name]}
+    description = sampler.get_description()
+    counter.enabled = False
+    provider.shutdown()
+
+    assert touched == {"_remote_parent_not_sampled", "_local_parent_not_sampled"}
+    assert description == sampler.get_description()
+    assert vars(sampler) == before
+
+
+class Halving(Sampler):
+    """One of a user's own: every other span."""
+
+    def __init__(self) -> None:
+        self.turn = False
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+        self.turn = not self.turn
+        return (ALWAYS_ON if self.turn else ALWAYS_OFF).should_sample(*args, **kwargs)
+
+    def get_description(self) -> str:
+        return "Halving"
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_sampler_of_the_user_s_own_is_listened_to(counting: Counting, nested: bool) -> None:
+    """Whatever decides, what it drops is counted."""
+    own = Halving()
+    tracer, counter = counting(ParentBased(own) if nested else own)
+    for _ in range(10):
+        with tracer.start_as_current_span("GET /a", kind=SpanKind.SERVER):
+            pass
+
+    assert counter.counts() == {"GET /a": 10}
 
 
 def test_no_decision_is_changed(counting: Counting) -> None:

@@ -8,26 +8,29 @@ from __future__ import annotations
 import weakref
 from typing import Final
 
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import TracerProvider
 
-from otel_memleak import forks
+from otel_memleak import entry_spans, forks
 from otel_memleak.per_provider import PerProvider
 
 CAPACITY: Final = 1024
 """Spans remembered at most; an event goes to a handful of them, so more would say nothing new."""
 
 
-class InflightSpans(SpanProcessor):
+class InflightSpans:
     """Remembers local-root spans (no parent, or a parent in another process) while they are open.
 
-    The SDK has no way to remove a processor: `enabled` switches this one off, and it then holds nothing.
+    `enabled` switches it on and off; switched off, it holds nothing.
     A dictionary's single operations are atomic under CPython's lock and internally locked without it, so
     none is added here: this runs in the application's request path.
+
+    Args:
+        spans: Tells of the entries of a provider.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spans: entry_spans.EntrySpans) -> None:
+        self._entries = spans
         self._spans: dict[int, weakref.ref[Span]] = {}
         self._enabled = False
 
@@ -39,25 +42,27 @@ class InflightSpans(SpanProcessor):
     @enabled.setter
     def enabled(self, value: bool) -> None:
         self._enabled = value
+        if value:
+            self._entries.add(self)
+        else:
+            self._entries.remove(self)
         self._spans.clear()
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+    def started(self, span: Span) -> None:
         """Remember a local root."""
-        if not self._enabled:
-            return
         forks.notice()  # uWSGI: the first request of a worker may be the first thing Python does there
-        parent = span.parent
+        parent = span._parent
         if parent is None or parent.is_remote:
             if len(self._spans) >= CAPACITY:
                 self._drop_dead()
                 if len(self._spans) >= CAPACITY:
                     return
-            # By id: on_end is given another object for the same span.
+            # By id: what ends is another object for the same span.
             self._spans[span.get_span_context().span_id] = weakref.ref(span)
 
-    def on_end(self, span: ReadableSpan) -> None:
+    def ended(self, span: ReadableSpan) -> None:
         """Forget it."""
-        if self._spans and (context := span.get_span_context()) is not None:
+        if self._spans and (context := span._context) is not None:
             self._spans.pop(context.span_id, None)
 
     def longest_running(self, count: int) -> list[Span]:
@@ -79,18 +84,10 @@ _attached: Final = PerProvider[InflightSpans]()
 
 
 def attach(provider: TracerProvider) -> InflightSpans | None:
-    """The processor of this provider, attached at the first call.
+    """The memory of this provider, made at the first call.
 
     Returns:
         None for a provider that takes no processors, such as the proxy before an SDK is configured.
     """
-    add = getattr(provider, "add_span_processor", None)
-    if add is None:
-        return None
-
-    def make() -> InflightSpans:
-        processor = InflightSpans()
-        add(processor)
-        return processor
-
-    return _attached.get(provider, make)
+    entries = entry_spans.attach(provider)
+    return _attached.get(provider, lambda: InflightSpans(entries)) if entries is not None else None

@@ -26,8 +26,11 @@ MAX_ALIKE: Final = 4
 MIN_SHARE: Final = 0.25
 MAX_SUSPECTS: Final = 5
 _FILL_RATES: Final = (3.0, 10.0, 32.0)
-_JUMPS: Final = 2
+_FALLS: Final = 2
+_RISES: Final = 6
 _UNMODELLED: Final = 0.02
+_STARTING_AT_MOST: Final = 3
+_STEEP: Final = 2.0
 _NORMAL_QUANTILE: Final = 1.959964
 _HOUR: Final = 3600.0
 
@@ -63,10 +66,11 @@ def explain(
         calls: Calls until each, by route.
         weights: What each point but the first is worth, 0 to 1.
     """
-    called = {name: line for name, line in calls.items() if line[-1] - line[0] >= MIN_CALLS}
-    if len(times_s) < MIN_ROWS:
+    start = _started(levels_bytes)
+    called = {name: line[start:] for name, line in calls.items() if line[-1] - line[start] >= MIN_CALLS}
+    if len(times_s) - start < MIN_ROWS:
         return Explanation()
-    return _Contest(times_s, levels_bytes, called, weights).decide()
+    return _Contest(times_s[start:], levels_bytes[start:], called, weights[start:]).decide()
 
 
 class _Contest:
@@ -171,6 +175,22 @@ def _best(models: Sequence[Model]) -> Model:
     return min(models, key=lambda model: model.score)
 
 
+def _started(levels: Sequence[float]) -> int:
+    """The point from which a process has started: what comes in before, modules and pools, is nobody's leak.
+
+    Starting is steep, in many steps, more than there are terms for, and would pass for the noise of all the
+    rest. So the points up to the last rise beyond what is seen in the second half are left out, but no more
+    than a third of all.
+    """
+    rises = [b - a for a, b in pairwise(levels)]
+    later = sorted(rises[len(rises) // 2 :])
+    if len(later) < MIN_ROWS:
+        return 0
+    usual = max(later[-1 - len(later) // 20], 0.0)
+    early = rises[: len(rises) // _STARTING_AT_MOST]
+    return max((i + 1 for i, rise in enumerate(early) if rise > _STEEP * usual), default=0)
+
+
 def _progress(series: Sequence[float]) -> list[float]:
     """From 0 at the first point to 1 at the last."""
     first, whole = series[0], series[-1] - series[0]
@@ -186,6 +206,6 @@ def _filling(progress: Sequence[float], rate: float) -> list[float]:
 def _jumps(levels: Sequence[float]) -> list[list[float]]:
     """The sharpest rises and falls, each as a column that jumps there and stays."""
     rises = sorted((b - a, i) for i, (a, b) in enumerate(pairwise(levels), start=1))
-    falling = [(-1.0, i) for rise, i in rises[:_JUMPS] if rise < 0.0]
-    rising = [(1.0, i) for rise, i in rises[-_JUMPS:] if rise > 0.0]
+    falling = [(-1.0, i) for rise, i in rises[:_FALLS] if rise < 0.0]
+    rising = [(1.0, i) for rise, i in rises[-_RISES:] if rise > 0.0]
     return [[sign if j >= i else 0.0 for j in range(len(levels))] for sign, i in falling + rising]

@@ -21,7 +21,7 @@ from typing import Final
 MEMORIES: Final = (0.0, 0.5, 0.8, 0.93)
 """Share of a shock that is gone at the next point: 0 is a random walk, 1 would be noise around a line."""
 
-MAX_TERMS: Final = 7
+MAX_TERMS: Final = 10
 _FIRSTS: Final = 8
 _RIDGE: Final = 1e-9
 _TOLERANCE: Final = 1e-7

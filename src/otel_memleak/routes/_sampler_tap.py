@@ -6,20 +6,29 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind
 
 Dropped = Callable[[Context | None, str, SpanKind | None, Any], None]
 
 _DROP: Final = Decision.DROP
+_DELEGATES: Final = (
+    "_root",
+    "_remote_parent_sampled",
+    "_remote_parent_not_sampled",
+    "_local_parent_sampled",
+    "_local_parent_not_sampled",
+)
 
 
 class SamplerTap:
     """Hears of every span a sampler drops, without a say in the decision.
 
-    The method is replaced on the one sampler object, because every tracer of the provider holds that object,
-    also those that were made before us. The way back is exact, unless someone has put a wrapper of theirs on
-    top meanwhile: then ours stays below it and only passes on.
+    Of a `ParentBased` sampler, which is the default, only the delegates that can drop are listened to: where
+    everything is sampled, listening then costs nothing. Of any other sampler the method is replaced on the one
+    object, because every tracer of the provider holds that object, also those that were made before us. The
+    way back is exact, unless someone has put a wrapper of theirs on top meanwhile: then ours stays below it and
+    only passes on.
 
     Args:
         sampler: Of the provider; it has a dictionary to put a method in.
@@ -27,34 +36,60 @@ class SamplerTap:
     """
 
     def __init__(self, sampler: Sampler, dropped: Dropped) -> None:
-        self._sampler = sampler
-        self._dropped: Dropped | None = dropped
-        original = sampler.should_sample
-
-        def should_sample(
-            parent_context: Context | None,
-            trace_id: int,
-            name: str,
-            kind: SpanKind | None = None,
-            attributes: Any = None,
-            links: Any = None,
-            *rest: Any,
-        ) -> SamplingResult:
-            result = original(parent_context, trace_id, name, kind, attributes, links, *rest)
-            if result.decision is _DROP and self._dropped is not None:
-                self._dropped(parent_context, name, kind, attributes)
-            return result
-
-        self._wrapper = should_sample
-        vars(sampler)["should_sample"] = should_sample
+        self._fields = vars(sampler)
+        self._ears: dict[str, _Ear] = {}
+        if type(sampler) is ParentBased and all(name in self._fields for name in _DELEGATES):
+            for name in _DELEGATES:
+                delegate = self._fields[name]
+                if not _drops_nothing(delegate):
+                    self._ears[name] = self._fields[name] = _Ear(delegate, dropped)
+        elif not _drops_nothing(sampler):
+            ear = self._ears["should_sample"] = _Ear(sampler, dropped)
+            self._fields["should_sample"] = ear.wrapper = ear.should_sample
 
     def close(self) -> None:
         """Put the sampler back as it was."""
-        self._dropped = None
-        if vars(self._sampler).get("should_sample") is self._wrapper:
-            del vars(self._sampler)["should_sample"]
+        for name, ear in self._ears.items():
+            ear.dropped = None
+            if name == "should_sample":
+                if self._fields.get(name) is ear.wrapper:
+                    del self._fields[name]
+            elif self._fields.get(name) is ear:
+                self._fields[name] = ear.sampler
+        self._ears.clear()
 
 
-def drops_nothing(sampler: Sampler) -> bool:
+class _Ear(Sampler):
+    """Decides as another sampler does, and tells of what that dropped."""
+
+    def __init__(self, sampler: Sampler, dropped: Dropped) -> None:
+        self.sampler = sampler
+        self.dropped: Dropped | None = dropped
+        self.wrapper: object = None
+        self._decide = sampler.should_sample
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Any = None,
+        links: Any = None,
+        *rest: Any,
+        **more: Any,
+    ) -> SamplingResult:
+        """The other's decision."""
+        result = self._decide(parent_context, trace_id, name, kind, attributes, links, *rest, **more)
+        if result.decision is _DROP and self.dropped is not None:
+            self.dropped(parent_context, name, kind, attributes)
+        return result
+
+    def get_description(self) -> str:
+        """The other's."""
+        return self.sampler.get_description()
+
+
+def _drops_nothing(sampler: Sampler) -> bool:
     """Whether every span is recorded anyway."""
     return sampler.get_description() == "AlwaysOnSampler"

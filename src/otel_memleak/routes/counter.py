@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import SpanContext, SpanKind, TracerProvider, get_current_span
 
+from otel_memleak import entry_spans
 from otel_memleak.guard import Guard
 from otel_memleak.per_provider import PerProvider
 from otel_memleak.routes import names
-from otel_memleak.routes._sampler_tap import SamplerTap, drops_nothing
+from otel_memleak.routes._sampler_tap import SamplerTap
 from otel_memleak.routes.tally import RouteTally, shared_tally
 from otel_memleak.semconv import SCOPE
 
@@ -26,10 +27,10 @@ _NAMES_REMEMBERED: Final = 64
 _ENDS_REMEMBERED: Final = 64
 
 
-class RouteCounter(SpanProcessor):
+class RouteCounter:
     """Counts SERVER and CONSUMER spans and local roots (no parent, or one in another process), by name.
 
-    **Sampling.** A processor is told of recorded spans only, so under a head sampler its counts would be a
+    **Sampling.** A span processor is told of recorded spans only, so under a head sampler its counts would be a
     sample, and under ``parentbased`` one that others choose. Spans that are dropped are therefore counted
     when the sampler drops them, by what is known at that moment. Most instrumentations know the route by
     then (FastAPI, Starlette, Flask, Django, aiohttp, gRPC, Celery). Where it becomes known later, a dropped
@@ -37,14 +38,14 @@ class RouteCounter(SpanProcessor):
     proportions. Nothing is recorded that was not going to be, and no decision is changed. A sampler that
     cannot be listened to leaves the counts a sample: see :attr:`approximate`.
 
-    The SDK has no way to remove a processor: `enabled` switches this one off.
-
     Args:
+        spans: Tells of the entries of a provider.
         tally: Where the calls are counted.
         guard: Takes note of failures; nothing is raised into the application.
     """
 
-    def __init__(self, tally: RouteTally, guard: Guard) -> None:
+    def __init__(self, spans: entry_spans.EntrySpans, tally: RouteTally, guard: Guard) -> None:
+        self._entries = spans
         self._tally = tally
         self._guard = guard
         self._enabled = False
@@ -69,7 +70,9 @@ class RouteCounter(SpanProcessor):
         self._enabled = value
         if value:
             self._listen()
+            self._entries.add(self)
             return
+        self._entries.remove(self)
         if self._tap:
             self._tap.close()
         self._tap = None
@@ -90,38 +93,29 @@ class RouteCounter(SpanProcessor):
         """At most three recent sampled spans of a route, the latest first."""
         return self._tally.recent_contexts(route)
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Remember what a span was called at first; only while spans are being dropped."""
+    def started(self, span: Span) -> None:
+        """Remember what an entry was called at first; only while spans are being dropped."""
         if not self._learning:
-            return
-        parent, kind = span.parent, span.kind
-        if parent is not None and not parent.is_remote and kind is not _SERVER and kind is not _CONSUMER:
             return
         if len(self._begun) >= _OPEN_REMEMBERED:
             # Spans that never end would fill it for good.
             self._begun.clear()
         try:
-            begun = names.of_span(span.name, _plain(span.attributes), kind is _SERVER)
+            begun = names.of_span(span.name, _plain(span.attributes), span.kind is _SERVER)
             self._begun[span.get_span_context().span_id] = names.collapse(begun)
         except Exception as error:
             self._guard.swallow("looking at a span", error)
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Count an entry point."""
-        if not self._enabled:
-            return
-        parent = span.parent
-        kind = span.kind
-        # Written out, not called: every span of the application passes here.
-        if parent is not None and not parent.is_remote and kind is not _SERVER and kind is not _CONSUMER:
-            return
+    def ended(self, span: ReadableSpan) -> None:
+        """Count an entry."""
         try:
-            if kind is _INTERNAL and _is_ours(span):
-                return
-            name = span.name
+            name = span._name
             if name not in self._telling:
+                kind = span.kind
+                if kind is _INTERNAL and _is_ours(span):
+                    return
                 name = self._final_name(span, kind)
-            context = span.get_span_context()
+            context = span._context
             self._tally.count(name, context)
             if self._begun and context is not None:
                 self._learn(self._begun.pop(context.span_id, None), name)
@@ -132,7 +126,7 @@ class RouteCounter(SpanProcessor):
         self.approximate = False
         if self._sampler is None:
             self.approximate = True
-        elif not drops_nothing(self._sampler):
+        else:
             self._tap = SamplerTap(self._sampler, self._on_dropped)
 
     def _on_dropped(
@@ -203,15 +197,14 @@ def attach(provider: TracerProvider, guard: Guard, tally: RouteTally | None = No
     Returns:
         None for a provider that takes no processors, such as the proxy before an SDK is configured.
     """
-    add = getattr(provider, "add_span_processor", None)
-    if add is None:
+    entries = entry_spans.attach(provider)
+    if entries is None:
         return None
 
     def make() -> RouteCounter:
-        counter = RouteCounter(tally or shared_tally(), guard)
+        counter = RouteCounter(entries, tally or shared_tally(), guard)
         sampler = getattr(provider, "sampler", None)
         counter.watch(sampler if isinstance(sampler, Sampler) and hasattr(sampler, "__dict__") else None)
-        add(counter)
         return counter
 
     return _attached.get(provider, make)

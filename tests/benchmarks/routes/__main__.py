@@ -24,7 +24,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--watch", type=float, help="ask after so many minutes instead, alert or not")
     parser.add_argument(
-        "--readings", type=int, default=12, help="given per sample of the detector (default %(default)s)"
+        "--readings", type=int, default=1, help="given per sample of the detector (default %(default)s)"
     )
     return parser.parse_args(argv)
 

@@ -1,7 +1,7 @@
 """A simulated service: routes, traffic whose mix varies, a heap with caches, garbage and perhaps a leak.
 
-What makes attribution hard in production is here: every route follows the same day, caches fill by calls as
-a leak does, cyclic garbage is collected in waves, resident memory moves by pages and the allocator gives
+What makes attribution hard in production is here: a start in many steps that outweighs everything after it,
+every route follows the same day, caches fill by calls as a leak does, cyclic garbage is collected in waves, resident memory moves by pages and the allocator gives
 back late what was freed.
 """
 
@@ -121,6 +121,8 @@ class Service:
     background_bytes_per_hour: float = 0.0
     collect_at_bytes: float = 10.0 * MB
     returned_at_once: float = 1.0
+    starting_bytes: float = 0.0
+    starting_s: float = 0.0
     _time_s: float = 0.0
     _leaked: float = 0.0
     _garbage: float = 0.0
@@ -141,6 +143,9 @@ class Service:
         # A thread is no clockwork either.
         jitter = self.rng.uniform(0.7, 1.3)
         self._leaked += self.background_bytes_per_hour * self.interval_s / 3600.0 * jitter
+        if self._time_s < self.starting_s:
+            # Modules, pools and templates, each when it is first needed.
+            self._base += self.rng.uniform(0.0, 2.0) * self.starting_bytes * self.interval_s / self.starting_s
         self._time_s += self.interval_s
         return Observation(self._time_s, self._resident(fresh), {r.name: r.calls for r in self.routes})
 
@@ -175,6 +180,8 @@ def make_service(seed: int, culprit: Culprit, interval_s: float = 60.0) -> Servi
         day=_Cycle(rng.uniform(0.2, 0.6), rng.uniform(2.0, 12.0) * 3600.0, rng.uniform(0.0, 6.28)),
         collect_at_bytes=rng.uniform(0.5, 8.0) * MB,
         returned_at_once=rng.choice((1.0, 1.0, 0.3)),
+        starting_bytes=rng.uniform(10.0, 80.0) * MB,
+        starting_s=rng.uniform(1.0, 20.0) * 60.0,
     )
     for route in rng.sample([r for r in routes if r is not guilty], 3):
         route.cache = _Cache(rng.uniform(1.0, 20.0) * MB, rng.uniform(200.0, 4000.0))
