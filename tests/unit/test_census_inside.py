@@ -7,10 +7,13 @@ import sys
 import threading
 import types
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from otel_memleak.diagnosis.census import Census, CensusBudget, look_in_process
+from otel_memleak.diagnosis.census._kinds import COLLECTION, NAMESPACE
+from otel_memleak.diagnosis.census._walk import Walker
 
 MODULE = "a_leaking_module"
 
@@ -52,8 +55,16 @@ def leak() -> Iterator[list[Record]]:
     del sys.modules[MODULE]
 
 
-def look(time_s: float, earlier: list[Census], budget: CensusBudget | None = None) -> Census:
-    return look_in_process(budget or CensusBudget(in_process_s=30.0), time_s, earlier, sleep=lambda _: None)
+def look(time_s: float, earlier: list[Census], growth_bytes_per_hour: float | None = None) -> Census:
+    """A look with all the time in the world, however slow the machine is."""
+    return look_in_process(
+        CensusBudget(),
+        time_s,
+        earlier,
+        growth_bytes_per_hour=growth_bytes_per_hour,
+        clock_s=lambda: 0.0,
+        sleep=lambda _: None,
+    )
 
 
 def test_a_growing_global_is_named(leak: list[Record]) -> None:
@@ -61,7 +72,8 @@ def test_a_growing_global_is_named(leak: list[Record]) -> None:
     leak.extend(Record() for _ in range(100))
     first = look(0.0, [])
     leak.extend(Record() for _ in range(5000))
-    second = look(3600.0, [first])
+    # Measured against what has leaked: the test session itself grows by more.
+    second = look(3600.0, [first], growth_bytes_per_hour=700_000.0)
 
     assert second.suspects[0].owner == f"{MODULE}:records"
     assert second.suspects[0].growth_count_per_hour == 5000
@@ -141,7 +153,35 @@ def test_a_program_that_changes_meanwhile_does_not_break_it(leak: list[Record]) 
     thread.start()
     try:
         for round_ in range(5):
-            assert look(float(round_), [], CensusBudget(in_process_s=0.3)).objects > 1000
+            budget = CensusBudget(in_process_s=0.3)
+            assert look_in_process(budget, float(round_), sleep=lambda _: None).objects > 1000
     finally:
         stop.set()
         thread.join()
+
+
+class Meddlesome(dict[int, bytearray]):
+    """Pages of marks; whenever one is looked up, a table of the application's has grown."""
+
+    def __init__(self, table: dict[object, object]) -> None:
+        super().__init__()
+        self._table = table
+
+    def get(self, *arguments: Any) -> Any:
+        self._table[f"name_{len(self._table)}"] = object()
+        return super().get(*arguments)
+
+
+@pytest.mark.parametrize("mode", [COLLECTION, NAMESPACE])
+def test_a_dict_may_change_between_any_two_of_its_entries(mode: int) -> None:
+    """Law: the walk never iterates over a table that others can reach; another thread may run at any step."""
+    table: dict[object, object] = {f"start_{number}": [number] for number in range(10)}
+    walker = Walker(may_peek=False, enough=1024)
+    walker.add(walker.root, ".table", table, mode)
+    (node,) = walker.root.children.values()
+    walker.marks.pages = Meddlesome(table)
+
+    for _ in walker.run():
+        pass
+
+    assert sum(child.count for child in node.children.values()) >= 10

@@ -202,11 +202,15 @@ class Investigation:
 
     def _tell(self, *, final: bool) -> None:
         diagnosis = self._conclude()
-        if not diagnosis.suspects and not final:
+        if not (diagnosis.suspects or final or self._no_holder_will_come(diagnosis)):
             return
         if self._last is None or _says_more(diagnosis, self._last):
             self._last = diagnosis
             self._deliver(diagnosis)
+
+    def _no_holder_will_come(self, diagnosis: Diagnosis) -> bool:
+        """Whether looks have been compared and what grows is nothing that a container holds."""
+        return len(self._looks) > 1 and diagnosis.origin in ("native", "fragmentation")
 
     def _conclude(self) -> Diagnosis:
         case, census = self._case, self._looks[-1]

@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 )
 
 from otel_memleak import forks, semconv
-from otel_memleak.emission import inflight
+from otel_memleak.emission import inflight, log_records
 from otel_memleak.emission.attributes import AttributeValue, alert_attributes, diagnosis_attributes
 from otel_memleak.emission.fork_locks import revive
 from otel_memleak.guard import say_quietly
@@ -195,10 +195,11 @@ class Alerts:
         logger = self._logger()
         if not _enabled(logger):
             return False
-        logger.emit(
-            timestamp=notice.timestamp_ns,
+        log_records.emit(
+            logger,
+            timestamp_ns=notice.timestamp_ns,
             context=context,
-            severity_number=notice.severity,
+            severity=notice.severity,
             body=notice.body,
             attributes=notice.attributes,
             event_name=notice.event,

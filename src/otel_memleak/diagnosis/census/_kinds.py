@@ -84,7 +84,7 @@ def is_kind_of(cls: type, *wanted: type) -> bool:
 
 def _find_in_mro(cls: type, wanted: str) -> Any:
     for base in get_mro(cls) or ():
-        for name, value in get_namespace(base).items():
+        for name, value in get_namespace(base).copy().items():
             # A look-up would compare with keys that may be of the application's making.
             if type(name) is str and name == wanted:
                 return value
@@ -180,7 +180,7 @@ class Kind:
             return
         slots: list[tuple[str, Getter]] = []
         for base in get_mro(self.cls) or ():
-            for name, value in get_namespace(base).items():
+            for name, value in get_namespace(base).copy().items():
                 if not is_exactly(name, str):
                     continue
                 if is_exactly(value, types.MemberDescriptorType):

@@ -11,6 +11,7 @@ import types
 from dataclasses import dataclass
 from typing import Any, Final
 
+from otel_memleak.diagnosis._places import short_path
 from otel_memleak.diagnosis.census._kinds import (
     COLLECTION,
     NAMESPACE,
@@ -130,7 +131,7 @@ def _instance_edge(kind: Kind, holder: object, content: object) -> Edge:
         if content is namespace:
             return Edge(THROUGH, namespace_mode(namespace))
         if len(namespace) <= MAX_NAMES:
-            for name, value in namespace.items():
+            for name, value in namespace.copy().items():
                 if value is content:
                     return Edge(attribute(name))
     slot = kind.slot_holding(holder, content)
@@ -158,4 +159,4 @@ def _has_code(thing: object) -> bool:
 
 
 def _site(code: types.CodeType) -> str:
-    return f"{code.co_filename}:{code.co_firstlineno}"
+    return f"{short_path(code.co_filename)}:{code.co_firstlineno}"

@@ -31,6 +31,7 @@ _THREAD_DATA: Final = "threading:local"
 _OPTIMIZED: Final = 1
 """``CO_OPTIMIZED``: locals live in the frame; without it they are a namespace of the application's making."""
 _CHUNK: Final = 4096
+_EXPORTING: Final = ("opentelemetry.sdk.", "opentelemetry.exporter.")
 
 _module_namespaces: Any = vars(types.ModuleType)
 _get_module_dict: Final[Any] = _module_namespaces["__dict__"].__get__
@@ -81,7 +82,7 @@ def _add_globals(walker: Walker, node: Node, name: str, namespace: dict[Any, Any
     named = namespace_mode(namespace, MODULE_MAX_NAMES) != COLLECTION
     if not foreign:
         node.own_bytes = sys.getsizeof(namespace)
-    for key, value in list(namespace.items()):
+    for key, value in namespace.copy().items():
         if _is_foreign(name, namespace, value) is foreign:
             walker.add_global(node, attribute(key) if named else ELEMENT, value)
 
@@ -104,19 +105,35 @@ def add_frames(walker: Walker, frames: Mapping[int, Any]) -> None:
         frames: Innermost frame of each thread, as `sys._current_frames` has them.
     """
     for innermost in frames.values():
+        stack: list[tuple[Any, str]] = []
         frame = innermost
         while frame is not None:
-            walker.marks.put(id(frame))
-            code = frame.f_code
-            if code.co_flags & _OPTIMIZED:
-                module = _name_of_globals(frame.f_globals)
-                label = f"{module}:{getattr(code, 'co_qualname', code.co_name)}"
-                node = walker.root.child(label, FRAME, 0)
-                node.count += 1
-                node.ours = _late(module) == 2
-                for name, value in walker.locals_of(frame):
-                    walker.add(node, ".<locals>" + attribute(name), value)
+            stack.append((frame, _name_of_globals(frame.f_globals)))
             frame = frame.f_back
+        modules = [module for _, module in stack]
+        export = _export_depth(modules)
+        for depth, (frame, module) in enumerate(stack):
+            walker.marks.put(id(frame))
+            if frame.f_code.co_flags & _OPTIMIZED:
+                _add_locals(walker, frame, module, passing=depth < export)
+
+
+def _export_depth(modules: list[str]) -> int:
+    """How many of these, innermost first, do the exporting of telemetry or what it has called.
+
+    What they hold is on its way out, a batch of spans as large as what leaked meanwhile.
+    """
+    outermost = (depth for depth in reversed(range(len(modules))) if modules[depth].startswith(_EXPORTING))
+    return next(outermost, -1) + 1
+
+
+def _add_locals(walker: Walker, frame: Any, module: str, *, passing: bool) -> None:
+    code = frame.f_code
+    node = walker.root.child(f"{module}:{getattr(code, 'co_qualname', code.co_name)}", FRAME, 0)
+    node.count += 1
+    node.ours = passing or _late(module) == 2
+    for name, value in walker.locals_of(frame):
+        walker.add(node, ".<locals>" + attribute(name), value)
 
 
 def _name_of_globals(namespace: object) -> str:

@@ -31,7 +31,7 @@ class Row:
         subtree_bytes: With everything reached through them first.
         site: ``file:line`` of the code it runs, where it is a function or the like; else empty.
         is_instance: Whether it is an instance of a class, with attributes, and not itself a class.
-        ours: Whether it belongs to this package.
+        ours: Whether it belongs to this package, or is telemetry on its way out.
     """
 
     parent: int

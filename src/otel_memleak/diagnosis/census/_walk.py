@@ -117,7 +117,7 @@ class Walker:
             if node.is_dict:
                 # Text keys are not among the referents of a dict.
                 for table in batch:
-                    self._elements(node, dict.keys(table))  # type: ignore[arg-type]  # see Node.is_dict
+                    self._elements(node, self._keys(table))
         elif node.mode == NAMESPACE:
             for table in batch:
                 self._attributes(node, table)
@@ -125,6 +125,11 @@ class Walker:
             for thing in batch:
                 node.exemplar = thing
                 self._places(node, thing)
+
+    def _keys(self, table: Any) -> Iterable[object]:
+        """Keys of a dict or an instance of its subclass, listed at once where others may change it."""
+        keys = dict.keys(table)
+        return keys if self._enough is None else list(keys)
 
     def _is_huge(self, node: Node, thing: object) -> bool:
         size = length_of(thing)
@@ -182,7 +187,9 @@ class Walker:
         by_name = node.by_name
         of_class = node.parent is not None and node.parent.is_class
         thing: object
-        for name, thing in table.items():
+        # A copy is made at once; in a running process the table may change at every step of a loop.
+        entries = table if self._enough is None else table.copy()
+        for name, thing in entries.items():
             if not self.marks.put(id(thing)) or (of_class and self._absorbed(node, thing)):
                 continue
             if type(name) is not str or (name not in by_name and len(by_name) >= MAX_LABELS):
