@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from otel_memleak.environment_variables import PREFIX
 from otel_memleak.types import MB, MonitoringTier
@@ -22,8 +21,7 @@ _INT32_MAX: Final = 2**31 - 1  # the specification's upper bound for integer con
 _TARGETS: Final = ("log", "span_event")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """Validated settings, in the units the code works with.
 
     Attributes:
@@ -178,8 +176,7 @@ def _path(value: object) -> str | None:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One row of the table.
 
     Attributes:
@@ -309,8 +306,8 @@ def _in_order(settings: Settings, warn: Callable[[str], None]) -> Settings:
     """A critical threshold below its warning could never be told apart from it: lift it."""
     if settings.growth_critical_bytes_per_hour < settings.growth_warning_bytes_per_hour:
         warn("growth_critical is below growth_warning; using growth_warning for both")
-        settings = replace(settings, growth_critical_bytes_per_hour=settings.growth_warning_bytes_per_hour)
+        settings = settings._replace(growth_critical_bytes_per_hour=settings.growth_warning_bytes_per_hour)
     if settings.rss_critical_bytes and settings.rss_critical_bytes < (settings.rss_warning_bytes or 0):
         warn("rss_critical is below rss_warning; using rss_warning for both")
-        settings = replace(settings, rss_critical_bytes=settings.rss_warning_bytes)
+        settings = settings._replace(rss_critical_bytes=settings.rss_warning_bytes)
     return settings
