@@ -42,6 +42,7 @@ class Settings(NamedTuple):
         state_file: Where baseline and history are kept across restarts; None keeps nothing.
         alert_targets: Signals an alert is sent as.
         excluded_metrics: Shell patterns of metrics not to export.
+        overhead_budget_share: Share of one core that watching may cost; 0 is no limit.
     """
 
     tier: MonitoringTier
@@ -61,6 +62,7 @@ class Settings(NamedTuple):
     state_file: str | None
     alert_targets: tuple[AlertTarget, ...]
     excluded_metrics: tuple[str, ...]
+    overhead_budget_share: float
 
 
 def _number(value: object) -> float:
@@ -113,6 +115,13 @@ def _megabytes(low: float = 0.0) -> Callable[[object], float]:
         return number * MB
 
     return parse
+
+
+def _percent(value: object) -> float:
+    number = _number(value)
+    if not 0 <= number <= 100:
+        raise ValueError("must be from 0 to 100 %")
+    return number / 100
 
 
 def _limit(value: object) -> int:
@@ -236,6 +245,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
             "signals an alert is sent as: log, span_event; or none"),
     Setting("excluded_metrics", "excluded_metrics", _items, (), (),
             "names or shell patterns of metrics not to export"),
+    Setting("overhead_budget", "overhead_budget_share", _percent, 0.1, 0.1,
+            "% of one core that watching may use; above it diagnosis is postponed and sampling slowed; "
+            "0: no limit"),
 )  # fmt: skip
 
 _BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
