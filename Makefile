@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 SOURCES := src tests examples collector
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow e2e bench bench-detection bench-routes lint format build clean
+.PHONY: help demo test test-slow e2e bench bench-instructions bench-peers bench-detection bench-routes lint format build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

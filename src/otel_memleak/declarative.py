@@ -8,15 +8,14 @@ the environment, and a mistake in it is reported, not raised.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, make_dataclass
-from typing import Any
+from dataclasses import make_dataclass
+from typing import Any, NamedTuple, cast
 
 from otel_memleak.guard import say_quietly
 from otel_memleak.settings import SETTINGS
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """A value that came from the configuration file."""
 
     value: object
@@ -32,13 +31,29 @@ def _init(self: Any, **options: object) -> None:
         )
 
 
-MemLeakConfig = make_dataclass(
-    "MemLeakConfig",
-    [(setting.name, Any, None) for setting in SETTINGS],
-    init=False,
-    namespace={"__init__": _init, "__doc__": "One optional field per setting."},
-)
-MemLeakConfig.__module__ = __name__
+def _make_config() -> type:
+    config = make_dataclass(
+        "MemLeakConfig",
+        [(setting.name, Any, None) for setting in SETTINGS],
+        init=False,
+        namespace={"__init__": _init, "__doc__": "One optional field per setting."},
+    )
+    config.__module__ = __name__
+    return config
+
+
+def __getattr__(name: str) -> Any:
+    # Made when a configuration file asks for it: most processes have none, and it takes a millisecond.
+    if name != "MemLeakConfig":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, _make_config())
+
+
+class ConfigOnDemand:
+    """As a class attribute: the configuration's dataclass, made when it is first asked for."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> type:
+        return cast(type, __getattr__("MemLeakConfig"))
 
 
 def split(options: dict[str, object]) -> tuple[dict[str, object], dict[str, object]]:

@@ -23,10 +23,11 @@ from otel_memleak.diagnosis.findings import RouteFindings
 from otel_memleak.emission import Alerts, Metrics, Notice
 from otel_memleak.guard import Guard, say_quietly
 from otel_memleak.history import History
+from otel_memleak.overhead import Overhead
 from otel_memleak.probes import (
+    BlockCounter,
     RssProbe,
     count_asyncio_tasks,
-    read_allocated_blocks,
     read_limit,
     read_tracemalloc_bytes,
 )
@@ -36,7 +37,7 @@ from otel_memleak.settings import Settings
 from otel_memleak.status import Status
 from otel_memleak.ticker import Ticker
 from otel_memleak.tracing import Tracing
-from otel_memleak.types import MB, Diagnosis, LeakAlert, MemoryLimit, MonitoringTier, Reason, Severity
+from otel_memleak.types import MB, Diagnosis, LeakAlert, MemoryLimit, MonitoringTier, Reason, Severity, State
 
 LIMIT_REFRESH_S: Final = 600.0
 """Limits change under a running container, but seldom, and reading one costs as much as 20 samples."""
@@ -113,12 +114,14 @@ class Engine:
         self._limit: MemoryLimit | None = None
         self._limit_due_s = float("-inf")
         self._detector: LeakDetector | None = None
+        self._overhead = Overhead(settings.overhead_budget_share, settings.sampling_interval_seconds)
+        self._postponed: LeakAlert | None = None
         self._sampler = Sampler(
             self._surroundings.clock,
             self._guard,
             self._surroundings.read_rss_bytes,
             tracemalloc_bytes=read_tracemalloc_bytes,
-            allocated_blocks=read_allocated_blocks,
+            allocated_blocks=BlockCounter().read,
             asyncio_tasks=count_asyncio_tasks if development else None,
         )
 
@@ -187,7 +190,9 @@ class Engine:
                 self._routes.observe(sample.time_s, sample.rss_bytes)
         if self._diagnoser is not None:
             limit_bytes = self._limit.limit_bytes if self._limit is not None else None
-            self._diagnoser.observe(sample, detector.state, limit_bytes)
+            self._diagnoser.observe(sample, self._worth(detector.state), limit_bytes)
+            if self._postponed is not None and self._overhead.allows_diagnosis:
+                self._investigate(self._postponed)
         self.status = Status(
             sample=sample,
             limit=self._limit,
@@ -196,12 +201,22 @@ class Engine:
             growth_bytes_per_hour=detector.growth_bytes_per_hour,
             time_to_limit_s=detector.time_to_limit_s,
             samples=self._samples,
-            cpu_time_s=self._surroundings.cpu_clock_s()
-            + (self._diagnoser.cpu_time_s if self._diagnoser is not None else 0.0),
+            cpu_time_s=self._account(),
         )
         # After the status: whoever hears of the alert may ask for it.
         if alert is not None:
             self._tell(alert)
+
+    def _account(self) -> float:
+        diagnosis_s = self._diagnoser.cpu_time_s if self._diagnoser is not None else 0.0
+        now_s = self._surroundings.clock.monotonic_s()
+        used_s = self._overhead.account(now_s, self._surroundings.cpu_clock_s(), diagnosis_s)
+        self._ticker.pace(self._overhead.interval_s)
+        return used_s
+
+    def _worth(self, state: State) -> State:
+        """The state as the diagnoser is told it: beyond the budget growth is followed, but not looked into."""
+        return "leaking" if state == "suspect" and not self._overhead.allows_diagnosis else state
 
     def _make_diagnoser(self) -> Diagnoser:
         return Diagnoser(
@@ -259,7 +274,14 @@ class Engine:
             self._guard.swallow("sending an alert", error)
         if self._delivery is not None:
             self._delivery.deliver(alert)
-        if self._diagnoser is not None and alert.event == "memleak.leak":
+        if alert.event == "memleak.leak":
+            self._investigate(alert)
+        elif self._postponed is not None and alert.id == self._postponed.id:
+            self._postponed = None
+
+    def _investigate(self, alert: LeakAlert) -> None:
+        self._postponed = None if self._overhead.allows_diagnosis else alert
+        if self._diagnoser is not None and self._postponed is None:
             self._diagnoser.investigate(alert)
 
     def _send(self, alert: LeakAlert) -> None:

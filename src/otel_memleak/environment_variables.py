@@ -131,3 +131,11 @@ OTEL_PYTHON_MEMLEAK_EXCLUDED_METRICS = "OTEL_PYTHON_MEMLEAK_EXCLUDED_METRICS"
 
 Comma-separated names or shell patterns of metrics not to export, e.g. ``memleak.tracemalloc.*``.
 """
+
+OTEL_PYTHON_MEMLEAK_OVERHEAD_BUDGET = "OTEL_PYTHON_MEMLEAK_OVERHEAD_BUDGET"
+"""
+.. envvar:: OTEL_PYTHON_MEMLEAK_OVERHEAD_BUDGET
+
+Percent of one core that watching may use; above it diagnosis is postponed and sampling slowed. 0 is no limit.
+Default 0.1.
+"""

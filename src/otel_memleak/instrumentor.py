@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.instrumentor import (  # pyright: ignore[repo
     BaseInstrumentor,
 )
 
-from otel_memleak.declarative import MemLeakConfig, split
+from otel_memleak.declarative import ConfigOnDemand, split
 from otel_memleak.guard import Guard, say_quietly
 from otel_memleak.settings import Settings, resolve
 from otel_memleak.types import MonitoringTier
@@ -47,7 +47,7 @@ class MemLeakInstrumentor(BaseInstrumentor):
     from a configuration file never raises.
     """
 
-    configuration: ClassVar[type] = MemLeakConfig
+    configuration: ClassVar[ConfigOnDemand] = ConfigOnDemand()
     """Shape of the declarative configuration."""
 
     # The base class makes this a singleton whose __init__ runs at every call: no state is set up there.

@@ -6,8 +6,7 @@ module, so that none of them can drift from the others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 SCOPE: Final = "otel_memleak"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
@@ -45,8 +44,7 @@ TIME_TO_LIMIT: Final = "memleak.time_to_limit"
 Instrument = Literal["ObservableGauge", "ObservableCounter", "Histogram"]
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(NamedTuple):
     """One metric of this package.
 
     Attributes:

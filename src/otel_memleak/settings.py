@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from otel_memleak.environment_variables import PREFIX
 from otel_memleak.types import MB, MonitoringTier
@@ -22,8 +21,7 @@ _INT32_MAX: Final = 2**31 - 1  # the specification's upper bound for integer con
 _TARGETS: Final = ("log", "span_event")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """Validated settings, in the units the code works with.
 
     Attributes:
@@ -44,6 +42,7 @@ class Settings:
         state_file: Where baseline and history are kept across restarts; None keeps nothing.
         alert_targets: Signals an alert is sent as.
         excluded_metrics: Shell patterns of metrics not to export.
+        overhead_budget_share: Share of one core that watching may cost; 0 is no limit.
     """
 
     tier: MonitoringTier
@@ -63,6 +62,7 @@ class Settings:
     state_file: str | None
     alert_targets: tuple[AlertTarget, ...]
     excluded_metrics: tuple[str, ...]
+    overhead_budget_share: float
 
 
 def _number(value: object) -> float:
@@ -115,6 +115,13 @@ def _megabytes(low: float = 0.0) -> Callable[[object], float]:
         return number * MB
 
     return parse
+
+
+def _percent(value: object) -> float:
+    number = _number(value)
+    if not 0 <= number <= 100:
+        raise ValueError("must be from 0 to 100 %")
+    return number / 100
 
 
 def _limit(value: object) -> int:
@@ -178,8 +185,7 @@ def _path(value: object) -> str | None:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One row of the table.
 
     Attributes:
@@ -239,6 +245,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
             "signals an alert is sent as: log, span_event; or none"),
     Setting("excluded_metrics", "excluded_metrics", _items, (), (),
             "names or shell patterns of metrics not to export"),
+    Setting("overhead_budget", "overhead_budget_share", _percent, 0.1, 0.1,
+            "% of one core that watching may use; above it diagnosis is postponed and sampling slowed; "
+            "0: no limit"),
 )  # fmt: skip
 
 _BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
@@ -309,8 +318,8 @@ def _in_order(settings: Settings, warn: Callable[[str], None]) -> Settings:
     """A critical threshold below its warning could never be told apart from it: lift it."""
     if settings.growth_critical_bytes_per_hour < settings.growth_warning_bytes_per_hour:
         warn("growth_critical is below growth_warning; using growth_warning for both")
-        settings = replace(settings, growth_critical_bytes_per_hour=settings.growth_warning_bytes_per_hour)
+        settings = settings._replace(growth_critical_bytes_per_hour=settings.growth_warning_bytes_per_hour)
     if settings.rss_critical_bytes and settings.rss_critical_bytes < (settings.rss_warning_bytes or 0):
         warn("rss_critical is below rss_warning; using rss_warning for both")
-        settings = replace(settings, rss_critical_bytes=settings.rss_warning_bytes)
+        settings = settings._replace(rss_critical_bytes=settings.rss_warning_bytes)
     return settings

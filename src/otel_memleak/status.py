@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from otel_memleak.types import MemoryLimit, Reason, Sample, Severity, State
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """One consistent picture of a process, replaced as a whole by a single assignment.
 
     Attributes:

@@ -60,6 +60,10 @@ class Ticker:
         """The thread of this process, if it has one."""
         return self._thread
 
+    def pace(self, interval_s: float) -> None:
+        """Leave so many seconds between calls from the next one on."""
+        self._interval_s = interval_s
+
     def start(self) -> None:
         """Start ticking; a second start does nothing."""
         if self._started:

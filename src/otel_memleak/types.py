@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 MB: Final = 1024 * 1024
 """Bytes in a megabyte, as used for every ``…_mb`` name and in every sentence for people."""
@@ -90,8 +90,7 @@ class LeakAlert:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryLimit:
+class MemoryLimit(NamedTuple):
     """The memory limit that will kill the process first, and who set it.
 
     Attributes:
@@ -103,8 +102,7 @@ class MemoryLimit:
     source: LimitSource
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One look at the process. A reading that could not be had is None.
 
     Attributes:
@@ -146,8 +144,7 @@ class Suspect:
     share: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class RouteSuspect:
+class RouteSuspect(NamedTuple):
     """An entry point whose calls leave memory behind.
 
     Attributes:

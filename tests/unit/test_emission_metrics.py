@@ -115,7 +115,7 @@ def test_values_are_those_of_the_status(telemetry: InMemoryTelemetry) -> None:
 
 def test_what_is_unknown_has_no_point(telemetry: InMemoryTelemetry) -> None:
     """No point rather than a zero: a missing time to limit must not look like an imminent one."""
-    status = replace(FULL, sample=Sample(1.0, None), limit=None, time_to_limit_s=None)
+    status = FULL._replace(sample=Sample(1.0, None), limit=None, time_to_limit_s=None)
     bound(telemetry, Source(status))
 
     missing = {"memleak.process.rss", "memleak.process.limit", "memleak.tracemalloc.current",
@@ -168,7 +168,7 @@ def test_nothing_is_exported_before_the_first_sample_and_after_unbinding(
 def test_a_second_binding_to_the_same_provider_works(telemetry: InMemoryTelemetry) -> None:
     """The SDK ignores callbacks of an instrument made twice: ours must not depend on new ones."""
     bound(telemetry, Source()).unbind()
-    status = replace(FULL, sample=Sample(1.0, 42))
+    status = FULL._replace(sample=Sample(1.0, 42))
 
     bound(telemetry, Source(status))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import tracemalloc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -280,3 +281,47 @@ def test_a_clock_that_stands_still_or_goes_back_is_survived() -> None:
 
     assert process.engine.status is not None
     assert not math.isnan(process.engine.status.growth_bytes_per_hour)
+
+
+def test_a_diagnosis_beyond_the_budget_waits_until_it_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The leak is told at once; what holds it is looked for when the budget allows, if it leaks still."""
+    process = Process(leaking(200), CGROUP, sampling_interval=250, baseline_window=5000, patience=20_000)
+    looked: list[str] = []
+
+    class Diagnoser:
+        cpu_time_s = 0.0
+        states: ClassVar[list[str]] = []
+
+        def observe(self, sample: object, state: str, limit_bytes: object) -> None:
+            self.states.append(state)
+
+        def investigate(self, alert: LeakAlert) -> None:
+            looked.append(alert.id)
+
+    diagnoser = Diagnoser()
+    monkeypatch.setattr(process.engine, "_diagnoser", diagnoser)
+    process.live(1)
+    diagnoser.cpu_time_s = 100.0
+    process.live(60)
+
+    assert [alert.event for alert in process.heard][:1] == ["memleak.leak"]
+    assert looked == []
+    assert "suspect" not in Diagnoser.states, "a mere suspicion is not looked into either"
+
+    process.clock.advance(100_000)
+    process.live(1)
+
+    assert looked == [process.heard[0].id]
+
+
+def test_samples_beyond_the_budget_are_spaced_out() -> None:
+    """The thread waits longer when what it does has become dear."""
+    used_s = [0.0]
+    process = Process(leaking(0), sampling_interval=1000)
+    process.engine._surroundings = dataclasses.replace(
+        process.engine._surroundings, cpu_clock_s=lambda: used_s.append(used_s[-1] + 0.01) or used_s[-1]
+    )
+
+    process.live(120)
+
+    assert process.engine._ticker._interval_s == pytest.approx(10.0)

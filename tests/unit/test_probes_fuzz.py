@@ -88,7 +88,7 @@ def test_meminfo_is_positive_or_unknown(text: str) -> None:
 def test_status_never_fails(content: bytes) -> None:
     """Any bytes: fields that are None or not negative."""
     reading = parse_status(content)
-    for field in PageReading.__dataclass_fields__:
+    for field in PageReading._fields:
         value = getattr(reading, field)
         assert value is None or value >= 0
 

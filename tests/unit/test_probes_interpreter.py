@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import otel_memleak
-from otel_memleak.probes import read_allocated_blocks, read_tracemalloc_bytes
+from otel_memleak.probes import BlockCounter, read_allocated_blocks, read_tracemalloc_bytes
 
 cpython_only = pytest.mark.skipif(
     sys.implementation.name != "cpython", reason="other interpreters count no blocks"
@@ -112,3 +112,38 @@ def test_an_interpreter_without_the_count(monkeypatch: pytest.MonkeyPatch, stub:
     monkeypatch.setattr(sys, "getallocatedblocks", stub)
 
     assert read_allocated_blocks() is None
+
+
+class Counts:
+    """A count that takes as long as it is told, by two clocks that need not agree."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.time_s = self.cpu_s = 0.0
+        self.counter = BlockCounter(self._count, lambda: self.time_s, lambda: self.cpu_s)
+        self.took_s, self.used_s = 0.0, 0.0
+
+    def _count(self) -> int:
+        self.taken += 1
+        self.time_s += self.took_s
+        self.cpu_s += self.used_s
+        return self.taken
+
+
+def test_a_long_count_is_rare() -> None:
+    """It holds the lock of the interpreter: with a heap of gigabytes all threads would wait once a minute."""
+    counts = Counts()
+    counts.took_s = counts.used_s = 0.020
+
+    told = [counts.counter.read() for _ in range(121)]
+
+    assert counts.taken == 3
+    assert [number for number, blocks in enumerate(told) if blocks is not None] == [0, 1, 61]
+
+
+def test_a_busy_machine_does_not_make_a_count_long() -> None:
+    """Time during which others had the processor is not ours."""
+    counts = Counts()
+    counts.took_s, counts.used_s = 0.020, 0.0001
+
+    assert None not in [counts.counter.read() for _ in range(100)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from otel_memleak.detector._forecast import forecast
 from otel_memleak.detector._progress import Progress
@@ -13,8 +13,7 @@ _DOUBT_AT_VERDICT = 0.05
 """About so many of the verdicts that were watched just long enough are wrong, on the labelled corpora."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """What every alert says of the sample that decided, and whose alert it is."""
 
     id: str
@@ -25,8 +24,7 @@ class Moment:
     limit_bytes: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class GrowthRules:
+class GrowthRules(NamedTuple):
     """What makes growth a matter of rate, and of severity.
 
     Attributes:

@@ -7,17 +7,22 @@ is normally absent (no limit set, tracing off) is None.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from otel_memleak.probes._asyncio import count_asyncio_tasks
 from otel_memleak.probes._cgroup import read_cgroup_limit
 from otel_memleak.probes._errors import ProbeError
-from otel_memleak.probes._host import Capability, describe_host
-from otel_memleak.probes._interpreter import read_allocated_blocks, read_tracemalloc_bytes
+from otel_memleak.probes._interpreter import BlockCounter, read_allocated_blocks, read_tracemalloc_bytes
 from otel_memleak.probes._limit import read_limit
 from otel_memleak.probes._malloc import MallocReading, read_malloc
 from otel_memleak.probes._pages import PageReading, read_pages
 from otel_memleak.probes._rss import RssProbe
 
+if TYPE_CHECKING:
+    from otel_memleak.probes._host import Capability, describe_host
+
 __all__ = [
+    "BlockCounter",
     "Capability",
     "MallocReading",
     "PageReading",
@@ -32,3 +37,12 @@ __all__ = [
     "read_pages",
     "read_tracemalloc_bytes",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Only `otel-memleak check` describes the host; a watched process does not load what that takes.
+    if name not in ("Capability", "describe_host"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from otel_memleak.probes import _host
+
+    return getattr(_host, name)

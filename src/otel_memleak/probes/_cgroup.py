@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from otel_memleak.probes._files import parse_bytes, read_text
 from otel_memleak.probes._mountinfo import CgroupMembership, Mount, parse_memberships, parse_mounts
@@ -28,8 +27,7 @@ UNLIMITED_BYTES: Final = 1 << 62
 _LIMIT_FILES: Final[dict[CgroupVersion, str]] = {2: "memory.max", 1: "memory.limit_in_bytes"}
 
 
-@dataclass(frozen=True, slots=True)
-class CgroupReading:
+class CgroupReading(NamedTuple):
     """What one version of cgroups says of this process's memory.
 
     Attributes:
@@ -75,20 +73,36 @@ def read_cgroup_limit(proc_root: str = "/proc", root: str | Path = "/") -> int |
         proc_root: Where procfs is mounted.
         root: Prefix of the absolute paths that ``mountinfo`` names.
     """
-    readings = (read_cgroup(version, proc_root, root) for version in _LIMIT_FILES)
+    sources = _read_sources(proc_root)
+    readings = (_reading(version, sources, root) for version in _LIMIT_FILES)
     return min((r.limit_bytes for r in readings if r.limit_bytes is not None), default=None)
 
 
 def read_cgroup(version: CgroupVersion, proc_root: str = "/proc", root: str | Path = "/") -> CgroupReading:
     """Return what one version of cgroups says, with the reason when it says nothing. Never raises."""
+    return _reading(version, _read_sources(proc_root), root)
+
+
+class _Sources(NamedTuple):
+    memberships: list[CgroupMembership]
+    mounts: list[Mount]
+
+
+def _read_sources(proc_root: str) -> _Sources | None:
     memberships = read_text(os.path.join(proc_root, "self", "cgroup"))
     mounts = read_text(os.path.join(proc_root, "self", "mountinfo"))
     if memberships is None or mounts is None:
+        return None
+    return _Sources(parse_memberships(memberships), parse_mounts(mounts))
+
+
+def _reading(version: CgroupVersion, sources: _Sources | None, root: str | Path) -> CgroupReading:
+    if sources is None:
         return CgroupReading(version, reason="/proc/self/cgroup or mountinfo cannot be read")
-    path = _memory_cgroup_path(version, parse_memberships(memberships))
+    path = _memory_cgroup_path(version, sources.memberships)
     if path is None:
         return CgroupReading(version, reason=f"the process is in no v{version} memory cgroup")
-    chosen = _mounts_showing(path, _memory_mounts(version, parse_mounts(mounts)))
+    chosen = _mounts_showing(path, _memory_mounts(version, sources.mounts))
     if not chosen:
         return CgroupReading(version, reason=f"no v{version} memory hierarchy is mounted")
     return _smallest_limit(version, [d for mount in chosen for d in _directories(path, mount, root)])

@@ -10,6 +10,22 @@ _MAX_BYTES: Final = 16 * 1024 * 1024
 """A bound, since a container may mount anything there; ``mountinfo`` of a busy host has a few MB."""
 
 
+_READ_ONLY: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def read_line(path: str) -> bytes:
+    """Return what one read of a file gives, at most 256 bytes: all of one that the kernel writes as one line.
+
+    Raises:
+        OSError: The file cannot be opened or read.
+    """
+    fd = os.open(path, _READ_ONLY)
+    try:
+        return os.read(fd, 256)
+    finally:
+        os.close(fd)
+
+
 def read_bytes(path: str | Path) -> bytes:
     """Return the content of a small file, at most the first 16 MB.
 
@@ -19,7 +35,7 @@ def read_bytes(path: str | Path) -> bytes:
     Raises:
         OSError: The file cannot be opened or read.
     """
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
+    fd = os.open(path, _READ_ONLY)
     try:
         return _read_all(fd)
     finally:

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _FIELDS: Final = (
     "arena",
@@ -34,8 +33,7 @@ _FIELDS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MallocReading:
+class MallocReading(NamedTuple):
     """The state of glibc's heap.
 
     Attributes:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _OCTAL_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
 
-@dataclass(frozen=True, slots=True)
-class CgroupMembership:
+class CgroupMembership(NamedTuple):
     """One line of ``/proc/self/cgroup``.
 
     Attributes:
@@ -25,8 +23,7 @@ class CgroupMembership:
     unified: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """The fields of a line of ``/proc/self/mountinfo`` that matter for cgroups.
 
     Attributes:
@@ -55,8 +52,8 @@ def parse_memberships(text: str) -> list[CgroupMembership]:
 
 
 def parse_mounts(text: str) -> list[Mount]:
-    """Return the mounts of ``/proc/self/mountinfo``; lines of another form are passed over."""
-    mounts = (_parse_mount(line) for line in text.split("\n"))
+    """Return the cgroup mounts of ``/proc/self/mountinfo``; other lines are passed over, hosts have thousands."""
+    mounts = (_parse_mount(line) for line in text.split("\n") if " - cgroup" in line)
     return [mount for mount in mounts if mount is not None]
 
 

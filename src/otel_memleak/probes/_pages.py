@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from otel_memleak.probes._errors import ProbeError, in_words
 from otel_memleak.probes._files import parse_bytes, read_bytes
@@ -17,8 +16,7 @@ _KIB_FIELDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PageReading:
+class PageReading(NamedTuple):
     """The kinds of memory of this process. None where the kernel does not say (before 4.5; gVisor).
 
     Attributes:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from otel_memleak.probes._errors import ProbeError, in_words
-from otel_memleak.probes._files import parse_bytes, read_bytes
+from otel_memleak.probes._files import read_line
 
 
 def parse_statm_rss_pages(content: bytes) -> int:
@@ -17,11 +17,11 @@ def parse_statm_rss_pages(content: bytes) -> int:
     Raises:
         ProbeError: The content is not that of a ``statm`` file.
     """
-    fields = content.split()
-    pages = parse_bytes(fields[1].decode("ascii", "replace")) if len(fields) >= 2 else None
-    if pages is None:
+    fields = content.split(None, 2)
+    # int() alone would take signs, underscores and thousands of digits.
+    if len(fields) < 2 or not fields[1].isdigit() or len(fields[1]) > 20:
         raise ProbeError(f"statm has no resident field: {content[:80]!r}")
-    return pages
+    return int(fields[1])
 
 
 def psutil_rss_bytes() -> int:
@@ -100,7 +100,7 @@ class RssProbe:
             ProbeError: The reading could not be had.
         """
         try:
-            return parse_statm_rss_pages(read_bytes(self._path)) * self._page_size_bytes
+            return parse_statm_rss_pages(read_line(self._path)) * self._page_size_bytes
         except (OSError, ValueError, ProbeError) as error:
             if self._fallback is None:
                 raise ProbeError(f"{self._path}: {in_words(error)}") from error

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from otel_memleak.routes._explanation import Explanation, Verdict, explain
 from otel_memleak.routes._ledger import Ledger
 from otel_memleak.types import RouteSuspect
+
+if TYPE_CHECKING:
+    from otel_memleak.routes._explanation import Explanation, Verdict
 
 MAX_CAPACITY: Final = 64
 _INTERVALS_IN_A_HALF_LIFE: Final = 720.0
@@ -103,6 +105,9 @@ class RouteAttribution:
         return self._known
 
     def _explain(self) -> Explanation:
+        # Loaded when there is growth to explain: a process that does not leak never needs it.
+        from otel_memleak.routes._explanation import Explanation, explain
+
         rows = self._ledger.rows
         if not rows:
             return Explanation()

@@ -77,6 +77,8 @@ class RouteTally:
 
     def settle(self) -> None:
         """Work off the queue, unless another thread is doing so."""
+        if not self._pending:
+            return
         if self._lock.acquire(blocking=False):
             try:
                 self._drain()

@@ -16,10 +16,19 @@ How the parts build on each other::
 
 from __future__ import annotations
 
+from otel_memleak.diagnosis.census._child import children_cpu_s
 from otel_memleak.diagnosis.census._fork import is_census_child
 from otel_memleak.diagnosis.census._inside import look_in_process
 from otel_memleak.diagnosis.census._limits import CensusBudget
 from otel_memleak.diagnosis.census._message import Census
 from otel_memleak.diagnosis.census._snapshot import Refusal, take_census
 
-__all__ = ["Census", "CensusBudget", "Refusal", "is_census_child", "look_in_process", "take_census"]
+__all__ = [
+    "Census",
+    "CensusBudget",
+    "Refusal",
+    "children_cpu_s",
+    "is_census_child",
+    "look_in_process",
+    "take_census",
+]
