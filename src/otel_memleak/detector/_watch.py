@@ -32,11 +32,13 @@ class Finding(NamedTuple):
         evidence: The window.
         strength: Time watched over time needed; a verdict from 1.0 on.
         level: Which width of buckets it is seen in.
+        earlier_s: Seconds of the time watched that earlier lives of the process have contributed.
     """
 
     evidence: Evidence
     strength: float
     level: int
+    earlier_s: float = 0.0
 
 
 class GrowthWatch:
@@ -52,7 +54,7 @@ class GrowthWatch:
         self, sampling_interval_s: float, baseline_window_s: float, patience_s: float | None
     ) -> None:
         self._width = max(sampling_interval_s, baseline_window_s / _BUCKETS_PER_WIDTH)
-        self._patience = Patience(patience_s, baseline_window_s)
+        self.patience = Patience(patience_s, baseline_window_s)
         self._dips = 0
         self._restart(0.0)
 
@@ -129,7 +131,7 @@ class GrowthWatch:
             evidence = weigh(level.window(size), self.envelope, index)
             if not credible(evidence):
                 continue
-            strength = evidence.span_s / self._patience.needed_s(evidence, limit_bytes)
+            strength = evidence.span_s / self.patience.needed_s(evidence, limit_bytes)
             if best is None or strength > best.strength:
                 best = Finding(evidence, strength, index)
         return best
@@ -150,7 +152,7 @@ class GrowthWatch:
         if rise < above * span:
             return False
         headroom = (limit_bytes if limit_bytes is not None else 2.0 * last) - last
-        if span < _ROUGHLY * _SUSPECT * self._patience.least_s(headroom * span / rise):
+        if span < _ROUGHLY * _SUSPECT * self.patience.least_s(headroom * span / rise):
             return False
         past = self.envelope.before(start, index)
         return past is None or last - past.trough_bytes >= _ROUGHLY * NEW_SHARE * rise
