@@ -31,6 +31,12 @@ class Heritage:
         before = () if state is None or state.life is None else (state.life,)
         self.lives = Lives((*state.lives, *before) if state is not None else ())
         self.carried: OpenIncident | None = None if state is None else state.leak
+        self._origin = self.carried
+
+    def since_s(self, identity: str, onset_s: float) -> float:
+        """When an incident began, on the clock fed, also if that was in an earlier life."""
+        origin = self._origin
+        return min(onset_s, origin.since_s) if origin is not None and origin.id == identity else onset_s
 
     def due(self, elapsed_s: float) -> bool:
         """Whether it is time for another look."""

@@ -2,10 +2,11 @@
 
 A process that is restarted before growth has been watched for long enough never lives to be convicted. Each
 of its lives leaves one line behind, and lines that show the same growth add up. What must not add up is the
-start: every process grows when it starts. So the first part of a life is left out; growth has to go on until
-the life ends; over all lives together the second halves must grow like the first, which a warm-up does only
-if it takes five times as long as the lives; the present life must show the growth itself, for at least half as
-long as the earlier ones; and a life that could have shown it and did not ends the series.
+start, because every process grows when it starts. So the first part of a life is left out; growth has to go
+on until the life ends; over all lives together the second halves must grow like the first, which a warm-up
+does only if it takes five times as long as the lives; the present life must show the growth itself, for at
+least half as long as the shortest of the others; and a life that could have shown it and did not ends the
+series.
 """
 
 from __future__ import annotations

@@ -232,85 +232,9 @@ class LeakDetector:
         since_s, slope, span_s = self._time, 0.0, 0.0
         if incident is self._leak and self._progress is not None:
             evidence = self._progress.finding.evidence
-            since_s = self._timeline.fed_time(self._progress.onset_s)
+            onset_s = self._timeline.fed_time(self._progress.onset_s)
+            since_s = self._heritage.since_s(incident.id, onset_s)
             slope, span_s = evidence.trend.slope, evidence.span_s
-        return OpenIncident(incident.id, incident.worst, since_s, said_s, slope, span_s)
-
-    def update(self, time_s: float | None, rss_bytes: float | None) -> LeakAlert | None:
-        """Take one sample; never raises on what a sample can be.
-
-        Args:
-            time_s: When, seconds, on any clock. Samples may be missing, repeated or late, and the clock may
-                jump.
-            rss_bytes: Resident memory, bytes. What is not a positive number is a reading that failed.
-
-        Returns:
-            An alert, if there is something new to say. When there are two things, the leak comes first and
-            the other with the next sample.
-        """
-        now, rss = _number(time_s), _number(rss_bytes)
-        if now is None or rss is None or not 0.0 < rss <= _MOST_BYTES or abs(now) > _LATEST_S:
-            return None
-        if not self._timeline.advance(now):
-            return None
-        elapsed = self._timeline.elapsed_s
-        self._time, self._rss = now, rss
-        self._rss_watch.add(elapsed, rss, self._thresholds)
-        self._follow(elapsed, rss)
-        return self._announce(elapsed)
-
-    def export_state(self) -> Plain:
-        """What a successor needs to go on: baseline, a line on each life so far, the open incidents.
-
-        Returns:
-            Numbers, texts, and lists and mappings of them, some kilobytes as JSON.
-        """
-        elapsed, envelope = self._timeline.elapsed_s, self._watch.envelope
-        now = present(envelope, elapsed, self._window)
-        start_s = self._timeline.fed_time(envelope.start_s)
-        life = None if now is None else line(now, start_s, elapsed - envelope.start_s)
-        return DetectorState(
-            self._time, self._baseline.value_bytes, life, self._heritage.lives.lines,
-            self._open(self._leak), self._open(self._rss_incident),
-        ).plain()  # fmt: skip
-
-    def restore_state(self, state: Plain) -> None:
-        """Go on where an earlier process ended. To be called before the first `update`, or soon after.
-
-        Growth is then judged together with the lives of earlier processes, and an incident that was open goes
-        on under its id, or is resolved when its growth does not come back.
-
-        Args:
-            state: What `export_state` of the earlier detector returned, on the same clock.
-
-        Raises:
-            ValueError: It is not that; the message names what is wrong, and nothing has changed.
-        """
-        known = DetectorState.of_plain(state)
-        self._heritage = Heritage(self._window, known)
-        if self._baseline.value_bytes is None:
-            self._baseline.value_bytes = known.baseline_bytes
-        now_s = self._timeline.fed_time(0.0)
-        for incident, left in ((self._leak, known.leak), (self._rss_incident, known.rss)):
-            if left is not None and not incident.open:
-                said_s = None if left.said_s is None else min(0.0, left.said_s - max(now_s, known.time_s))
-                incident.carry_on(left.id, left.severity, said_s)
-
-    def _open(self, incident: Incident) -> OpenIncident | None:
-        if not incident.open:
-            return None
-        said_at, fed_time = incident.said_at, self._timeline.fed_time
-        since_s, slope, span_s = self._time, 0.0, 0.0
-        if incident is self._leak and self._progress is not None:
-            finding = self._progress.finding
-            since_s, slope, span_s = (
-                fed_time(self._progress.onset_s),
-                finding.evidence.trend.slope,
-                finding.evidence.span_s,
-            )
-        elif incident is self._leak and self._heritage.carried is not None:
-            return self._heritage.carried
-        said_s = None if said_at is None else fed_time(said_at)
         return OpenIncident(incident.id, incident.worst, since_s, said_s, slope, span_s)
 
     def _follow(self, elapsed: float, rss: float) -> None:

@@ -17,7 +17,6 @@ _MOST_BYTES: Final = 2.0**60
 _LATEST_S: Final = 1e12
 _FASTEST: Final = 2.0**60
 _LONGEST_ID: Final = 128
-_SEVERITIES: Final = ("warning", "critical")
 
 Plain = dict[str, object]
 _T = TypeVar("_T")
@@ -145,11 +144,11 @@ def _incident(value: object) -> OpenIncident:
     identity, severity = fields["id"], fields["severity"]
     if not isinstance(identity, str) or not 0 < len(identity) <= _LONGEST_ID or not identity.isprintable():
         raise ValueError(f"id is not a printable text of 1 to {_LONGEST_ID} characters")
-    if not isinstance(severity, str) or severity not in _SEVERITIES:
+    if severity != "warning" and severity != "critical":
         raise ValueError("severity is neither warning nor critical")
     return OpenIncident(
         identity,
-        cast("Severity", severity),
+        "critical" if severity == "critical" else "warning",
         number("since_s", fields["since_s"], -_LATEST_S, _LATEST_S),
         _or_none(fields["said_s"], lambda v: number("said_s", v, -_LATEST_S, _LATEST_S)),
         number("slope", fields["slope"], 0.0, _FASTEST),
