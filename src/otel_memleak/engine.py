@@ -21,6 +21,7 @@ from otel_memleak.detector import LeakDetector
 from otel_memleak.diagnosis.diagnoser import Diagnoser
 from otel_memleak.diagnosis.findings import RouteFindings
 from otel_memleak.emission import Alerts, Metrics, Notice
+from otel_memleak.epilogue import Epilogue
 from otel_memleak.guard import Guard, say_quietly
 from otel_memleak.history import History
 from otel_memleak.overhead import Overhead
@@ -34,6 +35,7 @@ from otel_memleak.probes import (
 from otel_memleak.routes.watch import RouteWatch
 from otel_memleak.sampler import Sampler
 from otel_memleak.settings import Settings
+from otel_memleak.state import StateKeeper
 from otel_memleak.status import Status
 from otel_memleak.ticker import Ticker
 from otel_memleak.tracing import Tracing
@@ -98,9 +100,18 @@ class Engine:
         self._diagnoser = self._make_diagnoser() if settings.diagnosis else None
         self._tracing = Tracing(settings.tracemalloc == "on", settings.tracemalloc_frames)
         self._excluded: dict[str, bool] = {}
-        self._ticker = Ticker(
-            settings.sampling_interval_seconds, self.tick, self._start_over, self._guard, dormant=dormant
+        clock, interval_s, path = (
+            self._surroundings.clock,
+            settings.sampling_interval_seconds,
+            settings.state_file,
         )
+        self._keeper = StateKeeper(path, clock, self._guard) if path is not None else None
+        self._epilogue = Epilogue(interval_s, clock, alerts, self._keeper, self._count, self._guard)
+        self._ticker = Ticker(
+            interval_s, self.tick, self._start_over, self._guard,
+            dormant=dormant, peek=self.peek, pause_s=lambda: self._epilogue.approach.pause_s,
+        )  # fmt: skip
+        self._dormant = dormant
         self._begin()
 
     def _begin(self) -> None:
@@ -146,11 +157,16 @@ class Engine:
             self._metrics = self._alerts = self._routes = None
             say_quietly(logging.INFO, "otel_memleak exports from this process already; this watch does not")
         self._follow_providers()
+        if self._keeper is not None and not self._dormant:
+            self._keeper.start(self._export)
         self._ticker.start()
 
     def stop(self) -> None:
         """Stop watching, within about a second; nothing of it stays referenced by OpenTelemetry."""
         self._ticker.stop()
+        self._epilogue.stop()
+        if self._keeper is not None:
+            self._keeper.stop()
         if self._diagnoser is not None:
             self._diagnoser.stop()
         if self._metrics is not None:
@@ -180,6 +196,7 @@ class Engine:
         sample = self._sampler.take()
         self._refresh_limit()
         detector = self._detector or self._make_detector()
+        self._restore(detector)
         self._samples += 1
         alert = detector.update(sample.time_s, float("nan") if sample.rss_bytes is None else sample.rss_bytes)
         if sample.rss_bytes is not None:
@@ -206,6 +223,24 @@ class Engine:
         # After the status: whoever hears of the alert may ask for it.
         if alert is not None:
             self._tell(alert)
+        if sample.rss_bytes is not None:
+            self._epilogue.look(self._surroundings.clock.monotonic_s(), sample.rss_bytes, self.status)
+        if self._keeper is not None:
+            self._keeper.after_sample(urgent=alert is not None)
+
+    def peek(self) -> None:
+        """Read resident memory alone, between two samples, because the limit is near."""
+        if self.status is not None:
+            rss_bytes = self._surroundings.read_rss_bytes()
+            self._epilogue.look(self._surroundings.clock.monotonic_s(), rss_bytes, self.status)
+
+    def _restore(self, detector: LeakDetector) -> None:
+        found = self._keeper.found() if self._keeper is not None else None
+        if found is not None:
+            detector.restore_state(found)
+
+    def _export(self) -> dict[str, object] | None:
+        return self._detector.export_state() if self._detector is not None else None
 
     def _account(self) -> float:
         diagnosis_s = self._diagnoser.cpu_time_s if self._diagnoser is not None else 0.0
@@ -265,9 +300,8 @@ class Engine:
             self._routes.start()
 
     def _tell(self, alert: LeakAlert) -> None:
-        if alert.event != "memleak.resolved":
-            key = (alert.severity, alert.reason)
-            self.alert_counts = {**self.alert_counts, key: self.alert_counts.get(key, 0) + 1}
+        self._count(alert)
+        self._epilogue.hear(alert)
         try:
             self._send(alert)
         except Exception as error:
@@ -284,6 +318,11 @@ class Engine:
         if self._diagnoser is not None and self._postponed is None:
             self._diagnoser.investigate(alert)
 
+    def _count(self, alert: LeakAlert) -> None:
+        if alert.event != "memleak.resolved":
+            key = (alert.severity, alert.reason)
+            self.alert_counts = {**self.alert_counts, key: self.alert_counts.get(key, 0) + 1}
+
     def _send(self, alert: LeakAlert) -> None:
         if self._alerts is None:
             return
@@ -296,6 +335,7 @@ class Engine:
 
     def _tell_diagnosis(self, diagnosis: Diagnosis) -> None:
         """Runs on the thread of the investigation."""
+        self._epilogue.hear_diagnosis(diagnosis)
         if self._alerts is None:
             return
         related = self._routes.recent_contexts(diagnosis.routes) if self._routes is not None else []
@@ -310,6 +350,9 @@ class Engine:
         """In a forked child: its memory is mostly the parent's, but its history is not."""
         self._guard.errors = 0
         self._begin()
+        self._epilogue.forget()
+        if self._keeper is not None:
+            self._keeper.forget(self._export)
         if self._metrics is not None:
             self._metrics.after_fork_in_child()
         if self._alerts is not None:

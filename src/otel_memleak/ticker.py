@@ -28,6 +28,8 @@ class Ticker:
         on_fork: Called in a forked child before the thread starts there; must drop what is the parent's.
         guard: Told of failures.
         dormant: Do not run in this process, only in children forked from it.
+        peek: Called between two ticks when ``pause_s`` asks for it; whatever it raises is swallowed.
+        pause_s: Asked after every call: the seconds until the next; a tick is never put off by it.
     """
 
     def __init__(
@@ -38,12 +40,16 @@ class Ticker:
         guard: Guard,
         *,
         dormant: bool = False,
+        peek: Callable[[], None] | None = None,
+        pause_s: Callable[[], float] | None = None,
     ) -> None:
         self._interval_s = interval_s
         self._tick = tick
         self._on_fork = on_fork
         self._guard = guard
         self._dormant = dormant
+        self._peek = peek
+        self._pause_s = pause_s
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._pid = 0
@@ -128,4 +134,16 @@ class Ticker:
                 self._guard.swallow("taking a sample", error)
             now = time.monotonic()
             due = due + self._interval_s if due + self._interval_s > now else now + self._interval_s
-            stop.wait(due - now)
+            self._wait(stop, due)
+
+    def _wait(self, stop: threading.Event, due: float) -> None:
+        """Wait for the next tick, and peek meanwhile as often as is asked for."""
+        left = due - time.monotonic()
+        if self._peek is not None and self._pause_s is not None:
+            while (pause := self._pause_s()) < left and not stop.wait(pause):
+                try:
+                    self._peek()
+                except Exception as error:
+                    self._guard.swallow("looking between two samples", error)
+                left = due - time.monotonic()
+        stop.wait(left)

@@ -15,10 +15,11 @@ ROOT = Path(otel_memleak.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "types", "guard", "environment_variables", "median", "frames"),
     ("semconv", "clock", "settings", "declarative", "history", "messages", "overhead", "status", "detector", "probes"),
-    ("sampler", "tracing", "forks", "callbacks", "per_provider"),
+    ("sampler", "tracing", "forks", "callbacks", "per_provider", "errands", "last_words"),
     ("entry_spans",),
-    ("diagnosis", "routes"),
+    ("diagnosis", "routes", "state"),
     ("ticker", "emission"),
+    ("epilogue",),
     ("engine",),
     ("aio", "instrumentor", "testing"),
     ("cli",),
@@ -29,7 +30,7 @@ LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in name
 # Within a layer, who may know whom.
 SIDEWAYS = {("settings", "semconv"), ("declarative", "settings")}
 
-PURE = ("types", "median", "detector", "history", "messages", "settings")
+PURE = ("types", "median", "detector", "history", "messages", "settings", "last_words")
 PURE_MAY_IMPORT = {
     "__future__", "abc", "array", "bisect", "collections", "dataclasses", "enum", "functools", "heapq",
     "itertools", "math", "operator", "statistics", "typing", "uuid",

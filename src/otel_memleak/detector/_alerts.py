@@ -72,6 +72,8 @@ def leak_alert(
     ahead = None if over else forecast(moment.limit_bytes, moment.rss_bytes, trend)
     left_s = ahead.seconds if ahead is not None else None
     watched = _span(finding.evidence.span_s)
+    if finding.earlier_s > 0.0:
+        watched += f" and {_span(finding.earlier_s)} in earlier lives"
     why = f"{_mb_per_hour(trend.slope)} for {watched}, {finding.strength:.1f} times the patience it needs"
     return LeakAlert(
         event="memleak.resolved" if over else "memleak.leak",
@@ -93,6 +95,28 @@ def leak_alert(
         time_to_limit_high_s=ahead.high if ahead is not None else None,
         pattern=progress.pattern,
         why=progress.ending if over else f"{why}; {rules.why(trend.slope, left_s)}",
+    )
+
+
+def carried_over_alert(moment: Moment, rules: GrowthRules, slope: float) -> LeakAlert:
+    """The end of a leak that an earlier process had.
+
+    Args:
+        moment: The sample that decided.
+        rules: What its rate amounts to.
+        slope: Bytes per second it grew then.
+    """
+    return LeakAlert(
+        event="memleak.resolved",
+        id=moment.id,
+        severity=moment.severity,
+        reason=rules.reason(slope, moment.limit_bytes),
+        time_s=moment.time_s,
+        rss_bytes=moment.rss_bytes,
+        baseline_bytes=moment.baseline_bytes,
+        growth_bytes_per_hour=0.0,
+        limit_bytes=moment.limit_bytes,
+        why="the growth has not come back after the restart",
     )
 
 

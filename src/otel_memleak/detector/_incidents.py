@@ -57,6 +57,25 @@ class Incident:
         if self.standing == "critical":
             self.worst = "critical"
 
+    def carry_on(self, identity: str, severity: Severity, said_at_s: float | None) -> None:
+        """Go on with an incident of an earlier process.
+
+        Args:
+            identity: Its id.
+            severity: The highest it had reached.
+            said_at_s: Elapsed seconds, before zero, when that was told; None when it is still to be told.
+        """
+        self.id = identity
+        self.standing = self.worst = severity
+        if said_at_s is not None:
+            self._said = severity
+            self._said_at[severity] = said_at_s
+
+    @property
+    def said_at(self) -> float | None:
+        """Elapsed seconds when the present standing was told; None when it has yet to be."""
+        return self._said_at.get(self.standing) if self._said == self.standing else None
+
     def end(self, now_s: float) -> None:
         """The matter has ended."""
         if self.standing != "quiet":

@@ -48,11 +48,13 @@ class Finding(NamedTuple):
         evidence: The window.
         strength: Time watched over time needed; a verdict from 1.0 on.
         level: Which width of buckets it is seen in.
+        earlier_s: Seconds of the time watched that earlier lives of the process have contributed.
     """
 
     evidence: Evidence
     strength: float
     level: int
+    earlier_s: float = 0.0
 
 
 class GrowthWatch:
@@ -68,7 +70,7 @@ class GrowthWatch:
         self, sampling_interval_s: float, baseline_window_s: float, patience_s: float | None
     ) -> None:
         self._width = max(sampling_interval_s, baseline_window_s / _BUCKETS_PER_WIDTH)
-        self._patience = Patience(patience_s, baseline_window_s)
+        self.patience = Patience(patience_s, baseline_window_s)
         self._dips = 0
         self._restart(0.0)
 
@@ -154,7 +156,7 @@ class GrowthWatch:
             evidence = weigh(window, level.highs[-size:], past, self.envelope.start_s)
             if not credible(evidence):
                 continue
-            strength = evidence.span_s / self._patience.needed_s(evidence, limit_bytes)
+            strength = evidence.span_s / self.patience.needed_s(evidence, limit_bytes)
             if best is None or strength > best.strength:
                 best = Finding(evidence, strength, index)
                 enough = max(enough, strength)
@@ -168,7 +170,7 @@ class GrowthWatch:
         span = times[-1] - times[-count]
         if rise < _ROUGHLY * MATERIAL_SHARE * lows[-1]:
             return ()
-        if self._patience.most_strength(span, rise, headroom) < _ROUGHLY * _SUSPECT:
+        if self.patience.most_strength(span, rise, headroom) < _ROUGHLY * _SUSPECT:
             return ()
         return _SIZES if count == WINDOW else (count, *(size for size in _SIZES if size < count))
 
@@ -180,7 +182,7 @@ class GrowthWatch:
         least = MATERIAL_SHARE * last
         if rise < _ROUGHLY * least or rise < above * span:
             return False
-        if self._patience.most_strength(span, rise, headroom) < _ROUGHLY * enough:
+        if self.patience.most_strength(span, rise, headroom) < _ROUGHLY * enough:
             return False
         if self.envelope.levels[0].lows[-1] < last - _GIVEN_BACK_SHARE * rise:
             return False
@@ -190,7 +192,7 @@ class GrowthWatch:
             rise >= _NEARLY * least
             and rise >= _NEARLY * CLEAR_OF_NOISE * rough.deviation_bytes
             and rough.late >= _HALF_OF * GOING_ON * rough.slope
-            and self._patience.most_strength(span, rise, headroom) >= _NEARLY * enough
+            and self.patience.most_strength(span, rise, headroom) >= _NEARLY * enough
         )
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-from otel_memleak.detector._alerts import GrowthRules, Moment, leak_alert, rss_alert
+from otel_memleak.detector._alerts import GrowthRules, Moment, carried_over_alert, leak_alert, rss_alert
 from otel_memleak.detector._baseline import Baseline
 from otel_memleak.detector._forecast import Forecast, forecast
+from otel_memleak.detector._heritage import Heritage
 from otel_memleak.detector._incidents import Incident
+from otel_memleak.detector._lives import line, present
 from otel_memleak.detector._progress import Progress
 from otel_memleak.detector._rss import RssWatch, Threshold, resolve_thresholds
 from otel_memleak.detector._timeline import Timeline
 from otel_memleak.detector._trend import Trend
 from otel_memleak.detector._validation import limit, positive, threshold
 from otel_memleak.detector._watch import Finding, GrowthWatch
+from otel_memleak.detector.state import DetectorState, OpenIncident, Plain
 from otel_memleak.types import MB, LeakAlert, Severity, State
 
 _HOUR = 3600.0
@@ -96,6 +99,8 @@ class LeakDetector:
         self._rss_watch = RssWatch(window)
         self._leak = Incident(new_id, pause)
         self._rss_incident = Incident(new_id, pause)
+        self._window = window
+        self._heritage = Heritage(window)
         self._time = 0.0
         self._rss = 0.0
 
@@ -182,6 +187,56 @@ class LeakDetector:
         self._follow(elapsed, rss)
         return self._announce(elapsed)
 
+    def export_state(self) -> Plain:
+        """What a successor needs to go on: baseline, a line on each life so far, the open incidents.
+
+        Returns:
+            Numbers, texts, and lists and mappings of them, some kilobytes as JSON.
+        """
+        elapsed, envelope = self._timeline.elapsed_s, self._watch.envelope
+        now = present(envelope, elapsed, self._window)
+        start_s = self._timeline.fed_time(envelope.start_s)
+        life = None if now is None else line(now, start_s, elapsed - envelope.start_s)
+        return DetectorState(
+            self._time, self._baseline.value_bytes, life, self._heritage.lives.lines,
+            self._open(self._leak), self._open(self._rss_incident),
+        ).plain()  # fmt: skip
+
+    def restore_state(self, state: Plain) -> None:
+        """Go on where an earlier process ended. To be called before the first `update`, or soon after.
+
+        Growth is then judged together with the lives of earlier processes, and an incident that was open goes
+        on under its id, or is resolved when its growth does not come back.
+
+        Args:
+            state: What `export_state` of the earlier detector returned, on the same clock.
+
+        Raises:
+            ValueError: It is not that; the message names what is wrong, and nothing has changed.
+        """
+        known = DetectorState.of_plain(state)
+        self._heritage = Heritage(self._window, known)
+        if self._baseline.value_bytes is None:
+            self._baseline.value_bytes = known.baseline_bytes
+        for incident, left in ((self._leak, known.leak), (self._rss_incident, known.rss)):
+            if left is not None and not incident.open:
+                said_at = None if left.said_s is None else min(0.0, left.said_s - known.time_s)
+                incident.carry_on(left.id, left.severity, said_at)
+
+    def _open(self, incident: Incident) -> OpenIncident | None:
+        if not incident.open:
+            return None
+        if incident is self._leak and self._progress is None:
+            return self._heritage.carried
+        said_s = None if incident.said_at is None else self._timeline.fed_time(incident.said_at)
+        since_s, slope, span_s = self._time, 0.0, 0.0
+        if incident is self._leak and self._progress is not None:
+            evidence = self._progress.finding.evidence
+            onset_s = self._timeline.fed_time(self._progress.onset_s)
+            since_s = self._heritage.since_s(incident.id, onset_s)
+            slope, span_s = evidence.trend.slope, evidence.span_s
+        return OpenIncident(incident.id, incident.worst, since_s, said_s, slope, span_s)
+
     def _follow(self, elapsed: float, rss: float) -> None:
         restarted = self._watch.restarted(elapsed, rss, self._baseline.value_bytes)
         if restarted is None:
@@ -193,6 +248,8 @@ class LeakDetector:
         closed = self._watch.envelope.add(elapsed, rss)
         if closed and self._baseline.value_bytes is not None:
             self._judge(elapsed, closed)
+            if self._heritage.due(elapsed) and self._progress is None:
+                self._judge_lives(elapsed)
 
     def _judge(self, elapsed: float, closed: int) -> None:
         above = 0.0 if self._progress is None else _FASTER * self._progress.trend.slope
@@ -205,7 +262,18 @@ class LeakDetector:
             else:
                 self._leak.raise_to(self._severity(self._progress.trend), elapsed, 0.0)
 
+    def _judge_lives(self, elapsed: float) -> None:
+        envelope = self._watch.envelope
+        now = present(envelope, elapsed, self._window)
+        start_s = self._timeline.fed_time(envelope.start_s)
+        verdict = self._heritage.judge(now, start_s, elapsed, self._watch.patience, self._limit)
+        if verdict == "over":
+            self._leak.end(elapsed)
+        elif verdict is not None:
+            self._convict(verdict, elapsed)
+
     def _convict(self, finding: Finding, elapsed: float) -> None:
+        self._heritage.carried = None
         if self._progress is None:
             self._progress = Progress(finding, self._watch.envelope)
         else:
@@ -238,6 +306,10 @@ class LeakDetector:
 
     def _leak_alert(self, *, over: bool) -> LeakAlert | None:
         progress = self._ended if over else self._progress
+        carried = self._heritage.carried
+        if over and carried is not None:
+            self._heritage.carried = None
+            return carried_over_alert(self._moment(self._leak), self._rules, carried.slope)
         if progress is None:
             return None
         onset = self._timeline.fed_time(progress.onset_s)

@@ -101,6 +101,10 @@ class Notice(NamedTuple):
             unix_time_s,
         )
 
+    def urgent(self) -> Notice:
+        """The same, as an error."""
+        return self._replace(severity=SeverityNumber.ERROR)
+
 
 class Alerts:
     """Sends alerts through the given providers, or through the global ones as they are at that moment.
@@ -169,6 +173,19 @@ class Alerts:
             delivered = self._send_log(notice, context)
         if not delivered:
             say_quietly(_LOG_LEVELS[notice.severity], f"{notice.event}: {notice.body}")
+
+    def flush(self, timeout_ms: int) -> None:
+        """Have the SDK send what it holds without waiting for its interval; logs first.
+
+        To be called on a thread of its own: the batch processors of the SDK take no notice of the timeout.
+        """
+        for provider in (
+            self._logger_provider or get_logger_provider(),
+            self._tracer_provider or get_tracer_provider(),
+        ):
+            flush = getattr(provider, "force_flush", None)
+            if flush is not None:
+                flush(timeout_ms)
 
     def _send_span(self, notice: Notice, related: Sequence[SpanContext]) -> Span:
         marked = self._inflight.longest_running(MARKED_SPANS) if self._inflight is not None else []
