@@ -109,22 +109,10 @@ def _totals(walker: Walker) -> tuple[int, int]:
     return objects, size
 
 
-def deadline_pace(
-    patience_s: float, seconds: float, hurry: Callable[[], None], clock: Callable[[], float] = time.monotonic
-) -> Pace:
-    """Call ``hurry`` after some patience, and stop after some seconds."""
-    began_s = clock()
-    patient = True
-
-    def pace() -> str:
-        nonlocal patient
-        elapsed_s = clock() - began_s
-        if patient and elapsed_s >= patience_s:
-            patient = False
-            hurry()
-        return "it took too long" if elapsed_s >= seconds else ""
-
-    return pace
+def deadline_pace(seconds: float, clock: Callable[[], float] = time.monotonic) -> Pace:
+    """Stop after some seconds."""
+    end_s = clock() + seconds
+    return lambda: "it took too long" if clock() >= end_s else ""
 
 
 def tracked_objects() -> list[object]:
