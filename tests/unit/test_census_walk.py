@@ -425,10 +425,13 @@ def test_a_summary_keeps_the_heaviest() -> None:
     assert all(row.parent < index for index, row in enumerate(few.rows))
 
 
-def test_a_look_stops_when_its_time_is_over() -> None:
-    """Law: a snapshot has time left to say what it has seen."""
-    times = iter([0.0, 9.9, 10.0])
-    pace = deadline_pace(10.0, lambda: next(times))
+@pytest.mark.parametrize(
+    ("walls", "cpus"), [([0.0, 9.9, 10.0], [0.0, 1.0, 1.0]), ([0.0, 1.0, 2.0], [0.5, 5.4, 5.5])]
+)
+def test_a_look_stops_when_its_time_is_over(walls: list[float], cpus: list[float]) -> None:
+    """Law: a snapshot has time left to say what it has seen, on a busy machine and on a quiet one."""
+    wall, cpu = iter(walls), iter(cpus)
+    pace = deadline_pace(10.0, 5.0, lambda: next(wall), lambda: next(cpu))
 
     assert [pace(), pace()] == ["", "it took too long"]
 

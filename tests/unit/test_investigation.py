@@ -232,3 +232,14 @@ def test_a_line_is_not_given_to_a_holder_that_grows_at_another_rate() -> None:
     scene.run()
 
     assert scene.told[0][1].suspects[0].site == ""
+
+
+def test_a_traced_line_is_better_than_the_definition_of_what_piles_up() -> None:
+    """A site is where it is allocated; a census only knows where a function or coroutine begins."""
+    callbacks = replace(LISTENERS, site="shop/bus.py:7")
+    scene = Scene([callbacks], [callbacks], [callbacks], before=True)
+    scene.tracers = Tracers((), lambda growth: [Suspect(site="x.py:1", growth_bytes_per_hour=8.0 * MB)])
+
+    scene.run()
+
+    assert [d.suspects[0].site for _, d in scene.told] == ["x.py:1"]

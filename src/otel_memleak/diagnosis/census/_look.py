@@ -109,10 +109,15 @@ def _totals(walker: Walker) -> tuple[int, int]:
     return objects, size
 
 
-def deadline_pace(seconds: float, clock: Callable[[], float] = time.monotonic) -> Pace:
-    """Stop after some seconds."""
-    end_s = clock() + seconds
-    return lambda: "it took too long" if clock() >= end_s else ""
+def deadline_pace(
+    seconds: float,
+    cpu_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    cpu_clock: Callable[[], float] = time.process_time,
+) -> Pace:
+    """Stop after some seconds, or some seconds of CPU time, whichever comes first."""
+    end_s, cpu_end_s = clock() + seconds, cpu_clock() + cpu_s
+    return lambda: "it took too long" if clock() >= end_s or cpu_clock() >= cpu_end_s else ""
 
 
 def tracked_objects() -> list[object]:
