@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 SOURCES := src tests examples collector
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow e2e bench bench-instructions bench-peers bench-detection bench-routes lint format build clean
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' $(MAKEFILE_LIST))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-detection: $(VENV)/.test ## the verdict and the usual alternatives, on a c
 
 bench-routes: $(VENV)/.test ## which endpoint leaks: forty simulated services of each kind
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes
+
+stress: $(VENV)/.test ## a thousand looks at the heap of a busy process, half of the snapshots killed (many minutes)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.census.stress
 
 lint: $(VENV)/.test $(VENV)/.lint ## style and types
 	$(BIN)/ruff check $(SOURCES)

@@ -331,7 +331,9 @@ class Engine:
         related = leak.recent_contexts(routes) if leak is not None else []
         source = self._limit.source if self._limit is not None else None
         now_s = self._surroundings.clock.unix_s()
-        self._alerts.send(Notice.of_alert(alert, source, now_s, routes), related)
+        known = self._diagnoser if alert.event == "memleak.leak" else None
+        origin = known.origin(alert.onset_s) if known is not None else None
+        self._alerts.send(Notice.of_alert(alert, source, now_s, routes, origin), related)
 
     def _tell_diagnosis(self, diagnosis: Diagnosis) -> None:
         """Runs on the thread of the investigation."""

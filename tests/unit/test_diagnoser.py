@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from otel_memleak.diagnosis import diagnoser as module
 from otel_memleak.diagnosis.diagnoser import THREAD_NAME, Diagnoser
+from otel_memleak.diagnosis.origin import Witness
 from otel_memleak.guard import Guard
 from otel_memleak.testing import ManualClock
 from otel_memleak.types import MB, Diagnosis, LeakAlert, Sample
@@ -121,3 +122,26 @@ def test_headroom_is_what_the_limit_leaves(diagnoser: Diagnoser) -> None:
 
     diagnoser.observe(Sample(1.0, 100 * MB), "stable", None)
     assert diagnoser.headroom_bytes() is None
+
+
+@pytest.mark.parametrize(
+    ("witness", "origin"),
+    [
+        (lambda n: Witness(n, n * MB, 0, 0, 0, 0, 0, n * 10_000, n * 10_000), "python"),
+        (lambda n: Witness(n, n * MB, 0, 0, 0, 0, n * MB, 0, 0), "fragmentation"),
+        (lambda n: Witness(n, n * MB, 0, 0, 0, 0, 0, 0, 0), "native"),
+        (lambda n: Witness(n, n * MB, 0, 0, 0, n * MB, 0, 0, 0), None),
+        (lambda n: Witness(n, 0, 0, 0, 0, 0, 0, 0, 0), None),
+    ],
+    ids=["blocks", "kept by malloc", "mapped", "malloc without blocks", "nothing"],
+)
+def test_what_kind_of_memory_grows_is_known_before_anybody_looks(
+    diagnoser: Diagnoser,
+    witness: Callable[[int], Witness],
+    origin: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The alert says so at once, except that growth of malloc may yet turn out to be a list of large buffers."""
+    monkeypatch.setattr(diagnoser, "witnesses", lambda since_s: [witness(n) for n in range(12)])
+
+    assert diagnoser.origin(0.0) == origin

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
+import types
 from dataclasses import replace
 
 import pytest
 from opentelemetry import trace
-from opentelemetry._logs import NoOpLoggerProvider
+from opentelemetry._logs import NoOpLoggerProvider, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.trace import NonRecordingSpan, NoOpTracerProvider, SpanContext, TraceFlags
 
 from otel import InMemoryTelemetry
+from otel_memleak.emission import log_records
 from otel_memleak.emission.alerts import MARKED_SPANS, Alerts, Notice
 from otel_memleak.emission.attributes import alert_attributes, diagnosis_attributes
 from otel_memleak.emission.inflight import CAPACITY, InflightSpans, attach
@@ -67,6 +70,41 @@ def test_a_leak_carries_the_contracts_attributes_and_types() -> None:
     }
     assert type(alert_attributes(LEAK)["memleak.time_to_limit"]) is float
     assert type(alert_attributes(LEAK)["memleak.process.rss"]) is int
+
+
+def test_before_loggers_took_fields_they_get_a_record_with_the_resource(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Applications stay on old releases for years: there a logger takes one record, of the SDK's class."""
+    records: list[types.SimpleNamespace] = []
+    sdk = types.ModuleType("opentelemetry.sdk._logs")
+    sdk.LogRecord = types.SimpleNamespace  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, sdk.__name__, sdk)
+    proxy = types.SimpleNamespace(_logger=types.SimpleNamespace(resource="shop"), emit=records.append)
+
+    log_records.emit(
+        proxy,  # type: ignore[arg-type]
+        timestamp_ns=5,
+        context=Context(),
+        severity=SeverityNumber.WARN,
+        body="it grows",
+        attributes={"memleak.alert.id": "abc"},
+        event_name="memleak.leak",
+        takes_fields=False,
+    )
+
+    [record] = records
+    assert (record.event_name, record.resource, record.timestamp) == ("memleak.leak", "shop", 5)
+    assert (record.severity_number, record.body) == (SeverityNumber.WARN, "it grows")
+
+
+def test_a_leak_says_what_kind_of_memory_grows_when_that_is_known() -> None:
+    """An origin is a claim about a leak; where nobody knows, the attribute is absent."""
+    crossed = replace(LEAK, event="memleak.rss", reason="rss")
+
+    assert alert_attributes(LEAK, (), "native")["memleak.origin"] == "native"
+    assert "memleak.origin" not in alert_attributes(crossed, (), "native")
+    assert "memleak.origin" not in alert_attributes(LEAK)
 
 
 def test_unknown_values_are_absent() -> None:

@@ -130,6 +130,21 @@ def test_unknown_is_an_answer() -> None:
     assert [(d.suspects, d.origin) for _, d in scene.told] == [((), "python")]
 
 
+@pytest.mark.parametrize(("before", "told_at_s"), [(True, 0.0), (False, 1440.0)])
+def test_native_growth_is_told_as_soon_as_looks_have_been_compared(
+    before: bool, told_at_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No holder will turn up later; but until two looks are compared, it could be a large buffer's."""
+    scene = Scene((), (), (), before=before)
+    times = range(0, 3600, 400)
+    native = [Witness(t, int(100 * MB + t * 2000), 0, 0, 0, t * 2000, 0, 1000, 1000) for t in times]
+    monkeypatch.setattr(scene, "witnesses", lambda since_s: native)
+
+    scene.run()
+
+    assert [(at_s, d.origin) for at_s, d in scene.told] == [(pytest.approx(told_at_s), "native")]
+
+
 def test_growth_that_follows_the_clock_is_named_as_such() -> None:
     """A timer or a thread leaks: looking at endpoints would waste a day."""
     scene = Scene((), (), ())
@@ -217,3 +232,14 @@ def test_a_line_is_not_given_to_a_holder_that_grows_at_another_rate() -> None:
     scene.run()
 
     assert scene.told[0][1].suspects[0].site == ""
+
+
+def test_a_traced_line_is_better_than_the_definition_of_what_piles_up() -> None:
+    """A site is where it is allocated; a census only knows where a function or coroutine begins."""
+    callbacks = replace(LISTENERS, site="shop/bus.py:7")
+    scene = Scene([callbacks], [callbacks], [callbacks], before=True)
+    scene.tracers = Tracers((), lambda growth: [Suspect(site="x.py:1", growth_bytes_per_hour=8.0 * MB)])
+
+    scene.run()
+
+    assert [d.suspects[0].site for _, d in scene.told] == ["x.py:1"]

@@ -19,7 +19,7 @@ from otel_memleak.diagnosis.findings import RouteFindings
 from otel_memleak.diagnosis.resources import ResourceReading, ResourceSeries
 from otel_memleak.guard import Guard
 from otel_memleak.settings import TracemallocMode
-from otel_memleak.types import Diagnosis, LeakAlert, Sample, State
+from otel_memleak.types import Diagnosis, LeakAlert, Origin, Sample, State
 
 if TYPE_CHECKING:
     from otel_memleak.diagnosis.census import Census
@@ -137,6 +137,13 @@ class Diagnoser:
     def routes(self) -> RouteFindings:
         """What is known of the endpoints by now."""
         return self._routes()
+
+    def origin(self, onset_s: float | None) -> Origin | None:
+        """What kind of memory has grown since then, as far as that is clear without a look at the heap."""
+        from otel_memleak.diagnosis.origin import classify_origin
+
+        verdict = classify_origin(self.witnesses(onset_s))
+        return None if verdict.origin == "unknown" or verdict.could_be_buffers else verdict.origin
 
     def _start(self, case: Case | None) -> None:
         if self._stop.is_set():

@@ -262,12 +262,12 @@ def _with_sites(suspects: Sequence[Suspect], sites: Sequence[Suspect]) -> list[S
     """The holders with the lines that allocate what they hold; lines alone where no holder is known.
 
     A line belongs to the worst holder when both grow at a similar rate; beyond that, which line feeds which
-    holder is a guess, and is left open.
+    holder is a guess, and is left open. It is better than what a census knows: where code is defined.
     """
     if not suspects:
         return list(sites)
     worst, *others = suspects
-    if sites and not worst.site:
+    if sites:
         ratio = sites[0].growth_bytes_per_hour / max(worst.growth_bytes_per_hour, 1.0)
         if 1.0 / _SAME_RATE <= ratio <= _SAME_RATE:
             worst = replace(worst, site=sites[0].site)

@@ -76,6 +76,11 @@ class OriginVerdict:
     growth_bytes: float
     parts: Parts
 
+    @property
+    def could_be_buffers(self) -> bool:
+        """Whether a census may yet find large Python objects where this says native."""
+        return self.origin == "native" and self.parts.native > self.parts.mapped + self.parts.shared
+
 
 def classify_origin(
     witnesses: Sequence[Witness],

@@ -33,7 +33,7 @@ from otel_memleak.guard import say_quietly
 from otel_memleak.messages import diagnosis_sentence, sentence
 from otel_memleak.per_provider import PerProvider
 from otel_memleak.settings import AlertTarget
-from otel_memleak.types import Diagnosis, LeakAlert, LimitSource, RouteSuspect
+from otel_memleak.types import Diagnosis, LeakAlert, LimitSource, Origin, RouteSuspect
 from otel_memleak.version import __version__
 
 MARKED_SPANS: Final = 5
@@ -79,13 +79,14 @@ class Notice(NamedTuple):
         limit_source: LimitSource | None,
         unix_time_s: float,
         routes: Sequence[RouteSuspect] = (),
+        origin: Origin | None = None,
     ) -> Notice:
         """An alert; ``limit_source`` says in the sentence who set the limit."""
         resolved = alert.event == semconv.EVENT_RESOLVED
         return cls(
             alert.event,
             sentence(alert, limit_source, routes),
-            alert_attributes(alert, routes),
+            alert_attributes(alert, routes, origin),
             SeverityNumber.INFO if resolved else _SEVERITIES[alert.severity],
             unix_time_s,
         )

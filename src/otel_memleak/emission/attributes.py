@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from otel_memleak import semconv
-from otel_memleak.types import Diagnosis, LeakAlert, RouteSuspect
+from otel_memleak.types import Diagnosis, LeakAlert, Origin, RouteSuspect
 
 AttributeValue = str | float | int | list[str] | list[float]
 
@@ -42,7 +42,9 @@ _WHOLE_BYTES: Final = {
 }
 
 
-def alert_attributes(alert: LeakAlert, routes: Sequence[RouteSuspect] = ()) -> dict[str, AttributeValue]:
+def alert_attributes(
+    alert: LeakAlert, routes: Sequence[RouteSuspect] = (), origin: Origin | None = None
+) -> dict[str, AttributeValue]:
     """Attributes of one alert, the same on every signal it is sent as.
 
     Byte quantities are integers, rates and times are doubles; what is unknown is absent.
@@ -50,6 +52,7 @@ def alert_attributes(alert: LeakAlert, routes: Sequence[RouteSuspect] = ()) -> d
     Args:
         alert: What the detector decided.
         routes: Entry points known to leave memory behind, worst first; only a leak carries them.
+        origin: What kind of memory grows, when that is known already; only a leak carries it.
     """
     attributes: dict[str, AttributeValue] = {semconv.ALERT_ID: alert.id}
     if alert.event != semconv.EVENT_RESOLVED:
@@ -65,6 +68,8 @@ def alert_attributes(alert: LeakAlert, routes: Sequence[RouteSuspect] = ()) -> d
             attributes[key] = int(value) if key in _WHOLE_BYTES else float(value)
     if alert.event == semconv.EVENT_LEAK:
         attributes |= _route_attributes(routes)
+        if origin is not None:
+            attributes[semconv.ORIGIN] = origin
     return attributes
 
 

@@ -31,7 +31,7 @@ def isolate(libc: Libc, kept_fd: int, budget: CensusBudget, address_space_bytes:
     libc.give_way()
     _limit(resource.RLIMIT_CORE, 0)
     # Signals are blocked, but the hard limit kills: an endless loop ends here even if the parent is gone.
-    _limit(resource.RLIMIT_CPU, math.ceil(budget.deadline_s) + 1)
+    _limit(resource.RLIMIT_CPU, math.ceil(1.5 * budget.cpu_s))
     if address_space_bytes:
         _limit(resource.RLIMIT_AS, address_space_bytes + budget.memory_bytes)
 

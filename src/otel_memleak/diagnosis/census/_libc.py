@@ -16,10 +16,11 @@ _PR_SET_DUMPABLE: Final = 4
 _SYS_CLOSE_RANGE: Final = 436
 _LAST_FD: Final = 0x7FFFFFFF
 _SIGKILL: Final = 9
-_SCHED_OTHER: Final = 0
-_SCHED_IDLE: Final = 5
-_MODEST: Final = 10
-"""Niceness; it could not be taken back, so it is what the snapshot ends with."""
+_SCHED_BATCH: Final = 3
+_MODEST: Final = 5
+"""Niceness: a third of what a thread of the application gets. With 10 a census of half a CPU second took most
+of a minute beside twenty busy processes, and came too late. ``SCHED_IDLE`` cannot be left again without
+privileges: on a busy machine the census would never end."""
 _MANY_FDS: Final = 4096
 
 
@@ -90,14 +91,7 @@ class Libc:
         self._prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
     def give_way(self) -> None:
-        """Run only where nobody else wants to."""
+        """Be content with less than the others get, and wake nobody up for it."""
         self._setpriority(0, 0, _MODEST)
-        self._schedule(_SCHED_IDLE)
-
-    def press_on(self) -> None:
-        """Be content with a tenth of a core, but have that: on a busy machine there is no idle time."""
-        self._schedule(_SCHED_OTHER)
-
-    def _schedule(self, policy: int) -> None:
         priority = ctypes.c_int(0)
-        self._scheduler(0, policy, ctypes.addressof(priority))
+        self._scheduler(0, _SCHED_BATCH, ctypes.addressof(priority))

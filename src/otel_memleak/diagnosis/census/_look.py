@@ -110,21 +110,14 @@ def _totals(walker: Walker) -> tuple[int, int]:
 
 
 def deadline_pace(
-    patience_s: float, seconds: float, hurry: Callable[[], None], clock: Callable[[], float] = time.monotonic
+    seconds: float,
+    cpu_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    cpu_clock: Callable[[], float] = time.process_time,
 ) -> Pace:
-    """Call ``hurry`` after some patience, and stop after some seconds."""
-    began_s = clock()
-    patient = True
-
-    def pace() -> str:
-        nonlocal patient
-        elapsed_s = clock() - began_s
-        if patient and elapsed_s >= patience_s:
-            patient = False
-            hurry()
-        return "it took too long" if elapsed_s >= seconds else ""
-
-    return pace
+    """Stop after some seconds, or some seconds of CPU time, whichever comes first."""
+    end_s, cpu_end_s = clock() + seconds, cpu_clock() + cpu_s
+    return lambda: "it took too long" if clock() >= end_s or cpu_clock() >= cpu_end_s else ""
 
 
 def tracked_objects() -> list[object]:

@@ -177,7 +177,7 @@ def _fork(
             time_s,
             summaries,
             growth_bytes_per_hour,
-            pace=deadline_pace(budget.idle_s, budget.looking_s, tools.libc.press_on),
+            pace=deadline_pace(budget.looking_s, budget.cpu_s),
             frames=frames,
             tracked=tracked_objects(),
             pinned=pinned,
