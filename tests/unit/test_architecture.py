@@ -14,7 +14,8 @@ ROOT = Path(otel_memleak.__file__).parent
 # Lowest first. A module may import from its own package and from lower layers only.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "types", "guard", "environment_variables", "median", "frames"),
-    ("semconv", "clock", "settings", "declarative", "history", "messages", "overhead", "status", "detector", "probes"),
+    ("semconv", "clock", "settings", "declarative", "history", "messages", "overhead", "status"),
+    ("detector", "probes"),
     ("sampler", "tracing", "forks", "callbacks", "per_provider", "errands", "last_words"),
     ("entry_spans",),
     ("diagnosis", "routes", "state"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from opentelemetry.context import Context
 from opentelemetry.metrics import (
     CallbackOptions,
     Histogram,
@@ -37,6 +38,7 @@ class Slot:
         self.source: StatusSource | None = None
 
 
+_NO_CONTEXT: Final = Context()
 _GLOBAL_SLOT: Final = Slot()
 _slots: Final = PerProvider[Slot]()
 _histograms: Final = PerProvider[Histogram]()
@@ -86,7 +88,8 @@ class Metrics:
     def record(self, rss_bytes: int) -> None:
         """Add a sample to the distribution."""
         if self._source is not None and not self._source.excludes("memleak.process.rss.distribution"):
-            self._histogram.record(rss_bytes)
+            # No current span to look for on the sampling thread.
+            self._histogram.record(rss_bytes, context=_NO_CONTEXT)
 
 
 def _create_instruments(provider: MeterProvider, slot: Slot) -> Histogram:

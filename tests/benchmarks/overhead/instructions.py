@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Count, compare, say."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", action="store_true", help="keep the figure as the one to compare with")
+    parser.add_argument("--file", type=Path, default=RECORD, help="where figures are kept")
     parser.add_argument("--child", nargs=2, metavar=("WHAT", "CALLS"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.child:
@@ -75,13 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if shutil.which("valgrind") is None:
         print("valgrind is not installed: nothing counted")
         return 0
-    known = json.loads(RECORD.read_text(encoding="utf-8"))
+    known = json.loads(options.file.read_text(encoding="utf-8")) if options.file.exists() else {}
     key = f"{sys.version_info.major}.{sys.version_info.minor}"
     sample, memory_info = per_call("sample"), per_call("memory_info")
     print(f"CPython {key}: {sample:,.0f} instructions a sample, {sample / memory_info:.2f} × memory_info()")
     if options.record:
         known[key] = {"sample": round(sample), "memory_info": round(memory_info), "build": build()}
-        RECORD.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        options.file.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         return 0
     return verdict(sample, known.get(key))
 
