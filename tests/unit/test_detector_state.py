@@ -129,6 +129,21 @@ def test_an_open_incident_is_resolved_from_lives_that_are_short_each() -> None:
     assert service.said() == [("memleak.leak", "incident-1"), ("memleak.resolved", "incident-1")]
 
 
+def test_slower_growth_does_not_end_an_incident_of_short_lives() -> None:
+    """Less, and ever less within a life: not what a fix looks like, and it would open another incident."""
+
+    def slowing_down(t_h: float) -> float:
+        return 200 + 40 * min(t_h, 0.8) + 15 * max(0.0, t_h - 0.8)
+
+    service = Service()
+    service.live(LEAKING, 12)
+    for life in range(6):
+        service.live(slowing_down, 2, seed=life)
+
+    assert service.said() == [("memleak.leak", "incident-1")]
+    assert service.detector.state == "leaking"
+
+
 def test_an_incident_keeps_the_time_it_began() -> None:
     """Since when it leaks is a question about the incident, not about the process."""
     service = Service()
