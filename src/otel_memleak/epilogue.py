@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from otel_memleak import semconv
 from otel_memleak.clock import Clock
 from otel_memleak.emission import Alerts, Notice
 from otel_memleak.errands import Errands
 from otel_memleak.guard import Guard
-from otel_memleak.last_words import Approach, growth_clause, opening
+from otel_memleak.last_words import PREPARED_SHARE, Approach, growth_clause, opening
 from otel_memleak.messages import diagnosis_sentence
 from otel_memleak.state import StateKeeper
 from otel_memleak.status import Status
@@ -67,7 +68,7 @@ class Epilogue:
         self._diagnosis: Diagnosis | None = None
         self._clauses: tuple[str, ...] = ()
         self._notice: tuple[Notice, LeakAlert | None] | None = None
-        self._ready = False
+        self._ready_bytes = 0
 
     def stop(self) -> None:
         """Nothing more will be said; does not wait for the network."""
@@ -102,7 +103,7 @@ class Epilogue:
         if limit_bytes is None:
             return
         if due:
-            if not self._ready:
+            if self._ready_bytes < PREPARED_SHARE * limit_bytes:  # it came in a leap
                 self._prepare(rss_bytes, limit_bytes, status)
             self._say(rss_bytes, limit_bytes)
         elif self.approach.near(rss_bytes, limit_bytes):
@@ -110,7 +111,7 @@ class Epilogue:
 
     def _prepare(self, rss_bytes: int, limit_bytes: int, status: Status) -> None:
         """Everything but the opening of the sentence, and the threads."""
-        self._ready = True
+        self._ready_bytes = rss_bytes
         self._clauses = self._known(status)
         sentence = "; ".join((opening(rss_bytes, limit_bytes), *self._clauses))
         if self._keeper is not None:
@@ -151,7 +152,7 @@ class Epilogue:
         return Notice.of_alert(alert, None, now_s), alert
 
     def _say(self, rss_bytes: int, limit_bytes: int) -> None:
-        notice, self._notice, self._ready = self._notice, None, False
+        notice, self._notice, self._ready_bytes = self._notice, None, 0
         # To the disk first: its thread is at work while the record is made.
         if self._keeper is not None:
             self._keeper.save_last_words()
@@ -159,6 +160,9 @@ class Epilogue:
             return
         if notice is not None:
             body = "; ".join((opening(rss_bytes, limit_bytes), *self._clauses))
+            attributes = notice[0].attributes
+            if semconv.PROCESS_RSS in attributes:
+                attributes[semconv.PROCESS_RSS] = rss_bytes
             self._alerts.send(replace(notice[0], body=body, unix_time_s=self._clock.unix_s()))
             if notice[1] is not None:
                 self._count(notice[1])

@@ -13,7 +13,7 @@ from typing import Final
 from otel_memleak.messages import format_duration, format_mb
 
 SHARE: Final = 0.95
-_PREPARED_SHARE: Final = 0.85
+PREPARED_SHARE: Final = 0.85
 _PREPARED_LOOKS: Final = 4.0
 _ARMED_AGAIN_SHARE: Final = 0.9
 _LOOKS_AHEAD: Final = 4.0
@@ -61,7 +61,9 @@ class Approach:
 
     def _seconds_left(self, now_s: float, rss_bytes: float, mark_bytes: float) -> float:
         last, self._last = self._last, (now_s, rss_bytes)
-        if last is None or now_s <= last[0] or rss_bytes <= last[1] or rss_bytes >= mark_bytes:
+        if last is None:
+            return 0.0  # no pace yet: a second look soon, or the whole first interval would be unseen
+        if now_s <= last[0] or rss_bytes <= last[1] or rss_bytes >= mark_bytes:
             return math.inf
         return (mark_bytes - rss_bytes) * (now_s - last[0]) / (rss_bytes - last[1])
 
@@ -69,8 +71,8 @@ class Approach:
         """Whether last words should be ready: above 85 % of the limit, or there in a few samples."""
         if limit_bytes is None or self._spoken:
             return False
-        soon = self._left_s < _PREPARED_LOOKS * self._interval_s
-        return soon or rss_bytes >= _PREPARED_SHARE * limit_bytes
+        soon = 0.0 < self._left_s < _PREPARED_LOOKS * self._interval_s
+        return soon or rss_bytes >= PREPARED_SHARE * limit_bytes
 
     @property
     def pause_s(self) -> float:

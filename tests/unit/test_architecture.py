@@ -14,8 +14,8 @@ ROOT = Path(otel_memleak.__file__).parent
 # Lowest first. A module may import from its own package and from lower layers only.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "types", "guard", "environment_variables", "median", "frames"),
-    ("semconv", "clock", "settings", "declarative", "history", "messages", "overhead", "status"),
-    ("detector", "probes"),
+    ("semconv", "clock", "settings", "declarative", "history", "messages", "overhead", "status", "detector",
+     "probes"),
     ("sampler", "tracing", "forks", "callbacks", "per_provider", "errands", "last_words"),
     ("entry_spans",),
     ("diagnosis", "routes", "state"),
@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("aio", "instrumentor", "testing"),
     ("cli",),
     ("__main__", ""),
-)
+)  # fmt: skip
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # Within a layer, who may know whom.

@@ -250,3 +250,38 @@ class TestFork:
         assert watched.thread is None
         assert in_fork(body)
         watched.stop()
+
+
+def test_it_peeks_between_ticks_as_often_as_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour between two ticks, and looks in between; one that fails is counted and does not end them."""
+    monkeypatch.setattr(guard_module, "reraise", False)
+    guard, ticks = Guard(), Ticks()
+    peeked = threading.Semaphore(0)
+
+    def peek() -> None:
+        peeked.release()
+        raise OSError("boom")
+
+    watched = Ticker(3600, ticks.tick, ticks.fork, guard, peek=peek, pause_s=lambda: 0.001)
+    watched.start()
+    for _ in range(3):
+        assert peeked.acquire(timeout=WAIT_S)
+    watched.stop()
+
+    assert guard.errors >= 2
+    ticks.wait()
+    assert not ticks.seen.acquire(blocking=False)
+
+
+def test_without_a_reason_to_peek_it_only_ticks() -> None:
+    """A pause as long as the interval is no pause."""
+    ticks = Ticks()
+    peeks: list[int] = []
+    watched = Ticker(
+        0.001, ticks.tick, ticks.fork, Guard(), peek=lambda: peeks.append(1), pause_s=lambda: 0.001
+    )
+    watched.start()
+    ticks.wait(5)
+    watched.stop()
+
+    assert peeks == []

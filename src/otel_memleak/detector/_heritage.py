@@ -92,9 +92,10 @@ class Heritage:
             return False
         slope, quiet_s = self.carried.slope, self.lives.quiet_s(self.carried.slope)
         if now is not None:
-            like = line(now, start_s, now.evidence.span_s).like(slope)
-            if like:
+            present = line(now, start_s, now.evidence.span_s)
+            if present.without(slope):
+                quiet_s += now.evidence.span_s
+            elif present.like(slope) is not None:
                 return False
-            quiet_s = quiet_s + now.evidence.span_s if like is False else quiet_s
         least_s = _LEAST_WAIT_WINDOWS * self._start_up_s
         return quiet_s >= min(max(self.carried.span_s, least_s), max(_LONGEST_WAIT_S, least_s))

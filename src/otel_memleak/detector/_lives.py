@@ -78,7 +78,14 @@ class Life(NamedTuple):
         """Whether it grew at about this rate; None when it was too short or too noisy to tell."""
         if self.grew and slope / _SAME_RATE <= self.slope <= slope * _SAME_RATE:
             return True
-        return False if slope * self.span_s >= _COULD_TELL * self._visible_bytes else None
+        return False if self._could_show(slope) else None
+
+    def without(self, slope: float) -> bool:
+        """Whether growth at this rate would have been seen, and there was clearly less."""
+        return self._could_show(slope) and self.high < slope / _SAME_RATE
+
+    def _could_show(self, slope: float) -> bool:
+        return slope * self.span_s >= _COULD_TELL * self._visible_bytes
 
     @property
     def _visible_bytes(self) -> float:
@@ -181,8 +188,8 @@ class Lives:
         """Seconds for which the most recent lives could have shown growth at a rate and did not."""
         quiet = 0.0
         for life in reversed(self.lines):
-            like = life.like(slope)
-            if like:
+            if life.without(slope):
+                quiet += life.span_s
+            elif life.like(slope) is not None:
                 break
-            quiet += life.span_s if like is False else 0.0
         return quiet

@@ -97,10 +97,10 @@ class StateKeeper:
         """
         self._samples += 1
         now_s = self._clock.monotonic_s()
-        by_count = self._samples >= self._save_due_sample and now_s < self._save_due_s
+        by_count = self._samples >= self._save_due_sample
         if not (urgent or by_count or now_s >= self._save_due_s):
             return
-        if self._samples >= self._save_due_sample:
+        if by_count:
             self._save_due_sample = 2 * self._samples
         self._save_due_s = now_s + SAVE_EVERY_S
         self._save()
