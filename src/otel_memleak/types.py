@@ -57,6 +57,8 @@ class LeakAlert:
         growth_bytes_per_hour_low: Lower end of its 95 % interval.
         growth_bytes_per_hour_high: Upper end of its 95 % interval.
         confidence: 0 to 1; how sure the verdict is that this growth will not end by itself.
+        growth_bytes_per_request: What a request leaves behind; None where requests are not counted, or growth
+            does not go with them.
         onset_s: When the growth began, on the clock fed to the detector; None when unknown.
         growth_bytes: Bytes grown since the onset.
         limit_bytes: The limit the forecast is made against; None when there is none.
@@ -88,6 +90,7 @@ class LeakAlert:
     pattern: Pattern | None = None
     threshold_bytes: float | None = None
     why: str = ""
+    growth_bytes_per_request: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,3 +44,12 @@ def threshold(name: str, value: object) -> Threshold:
     except ValueError:
         allowed = '"auto", None or a finite number of at least 0'
         raise ValueError(f"{name} must be {allowed}, got {value!r}") from None
+
+
+def number(value: object) -> float | None:
+    """A finite float, or None for everything else: a reading may be anything, and must not raise."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except Exception:  # what is no number is a failed reading
+        return None
+    return number if math.isfinite(number) else None

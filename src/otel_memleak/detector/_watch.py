@@ -8,6 +8,7 @@ from otel_memleak.detector._envelope import WINDOW, Envelope, Level
 from otel_memleak.detector._evidence import MATERIAL_SHARE, NEW_SHARE, Evidence, credible, weigh
 from otel_memleak.detector._patience import Patience
 from otel_memleak.detector._trend import fit
+from otel_memleak.detector._witnesses import Testimony
 
 MIN_GROWTH_SAMPLES = 10
 _SIZES = (WINDOW, 29, 26, 23, 20, 17, 12)
@@ -53,6 +54,7 @@ class GrowthWatch:
     ) -> None:
         self._width = max(sampling_interval_s, baseline_window_s / _BUCKETS_PER_WIDTH)
         self._patience = Patience(patience_s, baseline_window_s)
+        self.testimony = Testimony(self._width)
         self._dips = 0
         self._restart(0.0)
 
@@ -127,11 +129,12 @@ class GrowthWatch:
             if not self._worth_a_look(index, level, size, limit_bytes, above):
                 continue
             evidence = weigh(level.window(size), self.envelope, index)
-            if not credible(evidence):
-                continue
-            strength = evidence.span_s / self._patience.needed_s(evidence, limit_bytes)
-            if best is None or strength > best.strength:
-                best = Finding(evidence, strength, index)
+            for view, factor in self.testimony.views(evidence):
+                if not credible(view):
+                    continue
+                strength = view.span_s / self._patience.needed_s(view, limit_bytes, factor)
+                if best is None or strength > best.strength:
+                    best = Finding(view, strength, index)
         return best
 
     def _worth_a_look(
