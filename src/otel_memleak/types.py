@@ -117,6 +117,15 @@ class Sample:
         tracemalloc_peak_bytes: Their peak since tracing began; None unless tracing.
         allocated_blocks: Blocks in use in CPython's allocator (``sys.getallocatedblocks``).
         asyncio_tasks: Unfinished tasks of every event loop; development tier only.
+        requests: Entry-point spans and requests of our middlewares that have ended so far.
+        file_bytes: Resident pages of mapped files, in bytes, shared memory not included.
+        anonymous_bytes: Resident heap, stacks and private mappings. This and what follows is read when growth
+            is suspected, and else now and then; None in between.
+        shared_bytes: Resident shared memory, in bytes.
+        swapped_bytes: Memory in swap, in bytes.
+        malloc_in_use_bytes: Allocated from malloc and not freed.
+        malloc_kept_bytes: Freed, and kept by malloc.
+        threads: Threads of the process.
     """
 
     time_s: float
@@ -125,6 +134,14 @@ class Sample:
     tracemalloc_peak_bytes: int | None = None
     allocated_blocks: int | None = None
     asyncio_tasks: int | None = None
+    requests: int | None = None
+    file_bytes: int | None = None
+    anonymous_bytes: int | None = None
+    shared_bytes: int | None = None
+    swapped_bytes: int | None = None
+    malloc_in_use_bytes: int | None = None
+    malloc_kept_bytes: int | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ ROOT = Path(otel_memleak.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "types", "guard", "environment_variables", "median"),
     ("semconv", "clock", "settings", "declarative", "history", "messages", "status", "detector", "probes"),
-    ("sampler", "tracing", "forks", "callbacks", "per_provider"),
+    ("kinds", "sampler", "tracing", "forks", "callbacks", "per_provider"),
     ("diagnosis", "routes"),
     ("ticker", "emission"),
     ("engine",),
@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # Within a layer, who may know whom.
-SIDEWAYS = {("settings", "semconv"), ("declarative", "settings")}
+SIDEWAYS = {("sampler", "kinds"), ("settings", "semconv"), ("declarative", "settings")}
 
 PURE = ("types", "median", "detector", "history", "messages", "settings")
 PURE_MAY_IMPORT = {

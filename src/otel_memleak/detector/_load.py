@@ -108,16 +108,16 @@ def load_doubt(evidence: Evidence, load: Load) -> float:
     if ramp <= _RAMP_FROM:
         return 1.0
     blur = _BLUR * evidence.rise_bytes
-    ratio = (min(_scatter(rates, evidence.lows_bytes) for rates in load.rates) + blur) / (evidence.trend.deviation_bytes + blur)
+    ratio = (min(_scatter(rates, evidence.lows_bytes) for rates in load.rates) + blur) / (
+        evidence.trend.deviation_bytes + blur
+    )
     as_well = _share((_EXPLAINS_UP_TO - ratio) / (_EXPLAINS_UP_TO - _AS_WELL))
     better = _share((_AS_WELL - ratio) / (_AS_WELL - _BETTER))
     explains = _AS_WELL_SCALE * as_well + _BETTER_SCALE * better
     return 1.0 + explains * _share((ramp - _RAMP_FROM) / _RAMP_FULL)
 
 
-def bytes_per_request(
-    times_s: Sequence[float], lows_bytes: Sequence[float], load: Load
-) -> float | None:
+def bytes_per_request(times_s: Sequence[float], lows_bytes: Sequence[float], load: Load) -> float | None:
     """What a request leaves behind, if all growth is put down to requests; None where that is not so.
 
     It is not where a line over requests fits clearly worse than one over time: something else drives it.

@@ -71,7 +71,7 @@ class Progress:
 
         It has when the window in which it was found no longer grows at a fifth of the mean rate since the
         onset, or when half of what it took has come back. Against the mean, a leak that slows down like a
-        square root goes on; one that saturates ends. Where requests are counted, a quiet night lets it rest.
+        square root goes on; one that saturates ends. Where requests are counted, they are a second clock for it.
         """
         level = self._envelope.levels[self._level]
         if closed <= self._level or level.closed % due_every(self._level):
@@ -84,8 +84,9 @@ class Progress:
             return True
         self.trend = fit(times, lows)
         mean = self.growth_bytes / max(times[-1] - self.onset_s, times[-1] - times[0])
-        busy = min(1.0, testimony.busyness(self.onset_s, times[0], times[-1]))
-        if self.trend.slope >= _ENDED_SHARE * busy * mean:
+        if self.trend.slope >= _ENDED_SHARE * mean:
+            return False
+        if testimony.goes_on(Window(times, lows), self.onset_s, self.growth_bytes, _ENDED_SHARE):
             return False
         self.ending = "the growth has ended"
         return True

@@ -61,7 +61,9 @@ class Track:
 
     def first_s(self, column: int) -> float:
         """When a value became known; the end of time for one that is not."""
-        known = (time for time, value in zip(self._times, self._columns[column], strict=True) if value == value)
+        known = (
+            time for time, value in zip(self._times, self._columns[column], strict=True) if value == value
+        )
         return next(known, float("inf"))
 
     def between(self, column: int, start_s: float, stop_s: float) -> array[float]:

@@ -20,8 +20,17 @@ from typing import NamedTuple
 
 from otel_memleak.detector._envelope import Window
 from otel_memleak.detector._evidence import Evidence
-from otel_memleak.detector._load import LAGS, MIN_REQUESTS, Load, bytes_per_request, load_doubt, on_request_clock
+from otel_memleak.detector._load import (
+    LAGS,
+    MIN_REQUESTS,
+    Load,
+    bytes_per_request,
+    load_doubt,
+    on_request_clock,
+    request_clock,
+)
 from otel_memleak.detector._track import Track
+from otel_memleak.detector._trend import fit
 from otel_memleak.detector._validation import number
 
 SMALL_BLOCK_BYTES = 256
@@ -38,6 +47,7 @@ _UNKNOWN_FACTOR = 1.5
 _LEAST_BYTES = 4096.0
 _WORTH_A_WORD_SHARE = 0.1
 _FEWEST_MORE = 20
+_QUIET = 0.25
 _REQUESTS, _IN_USE, _KEPT, _BLOCKS, _FILE, _SWAPPED, _THREADS, _TASKS = range(8)
 
 
@@ -181,15 +191,23 @@ class Testimony:
         remarks = self._remarks(onset_s, window.times_s[-1], growth_bytes)
         return Context(bytes_per_request(*window, self._load(window.times_s)), tuple(remarks))
 
-    def busyness(self, onset_s: float, start_s: float, stop_s: float) -> float:
-        """Rate of requests over a window against that since the onset; 1.0 where they are not counted."""
-        if self._track is None or stop_s <= start_s or stop_s <= onset_s:
-            return 1.0
-        onset, first, last = self._counts((min(onset_s, start_s), start_s, stop_s))
-        if not last - onset >= MIN_REQUESTS:
-            return 1.0
-        since = (last - onset) / (stop_s - min(onset_s, start_s))
-        return (last - first) / (stop_s - start_s) / since
+    def goes_on(self, window: Window, onset_s: float, growth_bytes: float, least_share: float) -> bool:
+        """Whether growth goes on by the clock of requests, when by that of the wall it does not.
+
+        It does while a request leaves at least such a share of what it has left on average since the onset.
+        With hardly a request nothing can be said, and so not that it has ended.
+        """
+        if self._track is None:
+            return False
+        load = self._load(window.times_s)
+        served = load.counts[-1] - self._track.at(_REQUESTS, onset_s)
+        if not served >= MIN_REQUESTS:
+            return False
+        span_s = window.times_s[-1] - window.times_s[0]
+        if not load.counted or load.served / span_s < _QUIET * served / (window.times_s[-1] - onset_s):
+            return True
+        clock = request_clock(window.times_s, load.counts)
+        return fit(clock, window.lows_bytes).slope * span_s / load.served >= least_share * growth_bytes / served
 
     def _remarks(self, since_s: float, now_s: float, growth_bytes: float) -> list[str]:
         said: list[str] = []
@@ -208,7 +226,7 @@ class Testimony:
         return said
 
     def kept_remark(self) -> str:
-        """How much of the resident memory is freed memory that malloc keeps, where that is much; else empty."""
+        """How much of resident memory was freed and is kept by malloc, where that is the most; else empty."""
         kept, in_use = self._last[_KEPT], self._last[_IN_USE]
         if kept is None or in_use is None or kept < in_use:
             return ""

@@ -15,13 +15,14 @@ from otel_memleak.probes._interpreter import read_allocated_blocks, read_tracema
 from otel_memleak.probes._limit import read_limit
 from otel_memleak.probes._malloc import MallocReading, read_malloc
 from otel_memleak.probes._pages import PageReading, read_pages
-from otel_memleak.probes._rss import RssProbe
+from otel_memleak.probes._rss import Resident, RssProbe
 
 __all__ = [
     "Capability",
     "MallocReading",
     "PageReading",
     "ProbeError",
+    "Resident",
     "RssProbe",
     "count_asyncio_tasks",
     "describe_host",
