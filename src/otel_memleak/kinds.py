@@ -1,7 +1,8 @@
 """The kinds of memory of this process, read as often as they are worth it.
 
 Resident memory and the part of it that files are come in one line of ``/proc``; the rest takes another file
-and a walk through malloc's free lists: microseconds as a rule, milliseconds in a heap that is in pieces.
+and a walk through malloc's free lists: microseconds as a rule, milliseconds in a heap that is in pieces. The
+bounded caches are asked as well, how far they have filled.
 """
 
 from __future__ import annotations
@@ -10,7 +11,16 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from otel_memleak.probes import MallocReading, PageReading, ProbeError, Resident, read_malloc, read_pages
+from otel_memleak.probes import (
+    CacheProbe,
+    CacheReading,
+    MallocReading,
+    PageReading,
+    ProbeError,
+    Resident,
+    read_malloc,
+    read_pages,
+)
 
 CALM_STRIDE: Final = 10
 """While memory is stable, one sample in so many is read in full."""
@@ -19,7 +29,7 @@ _MOVED_SHARE: Final = 1 / 64
 """Or one at which resident memory, or that of files, has moved by such a part since the last."""
 
 _WALL_PER_READING: Final = 2000.0
-"""A reading of malloc is followed by so many times its duration without one."""
+"""What takes long (malloc's free lists, a look for caches) is left alone for so many times its duration."""
 
 
 class Kinds(NamedTuple):
@@ -29,11 +39,13 @@ class Kinds(NamedTuple):
         file_bytes: Resident pages of mapped files, known at every sample once shared memory is; else None.
         pages: What the kernel says; None when it was not asked.
         malloc: What malloc says; None when it was not asked or cannot be.
+        caches: What bounded caches say; None when they were not asked.
     """
 
     file_bytes: int | None = None
     pages: PageReading | None = None
     malloc: MallocReading | None = None
+    caches: CacheReading | None = None
 
 
 class KindsReader:
@@ -42,10 +54,20 @@ class KindsReader:
     Args:
         pages: Asks the kernel.
         malloc: Asks malloc.
-        cpu_s: A clock by which the readings of malloc are timed, CPU seconds of this thread.
+        cpu_s: A clock by which what may take long is timed, CPU seconds of this thread.
     """
 
-    __slots__ = ("_malloc_after_s", "_malloc", "_pages", "_read_at", "_samples", "_shmem_bytes", "_cpu_s")
+    __slots__ = (
+        "_caches",
+        "_caches_after_s",
+        "_cpu_s",
+        "_malloc",
+        "_malloc_after_s",
+        "_pages",
+        "_read_at",
+        "_samples",
+        "_shmem_bytes",
+    )
 
     def __init__(
         self,
@@ -55,10 +77,11 @@ class KindsReader:
     ) -> None:
         self._pages = pages
         self._malloc = malloc
+        self._caches = CacheProbe()
         self._cpu_s = cpu_s
         self._samples = 0
         self._read_at = Resident(0)
-        self._malloc_after_s = float("-inf")
+        self._malloc_after_s = self._caches_after_s = float("-inf")
         self._shmem_bytes: int | None = None
 
     def take(self, time_s: float, resident: Resident, *, calm: bool) -> Kinds:
@@ -73,7 +96,9 @@ class KindsReader:
         self._samples += 1
         if due:
             pages = self._read_pages(resident)
-            return Kinds(pages.file_bytes, pages, self._read_malloc(time_s))
+            if not calm:
+                self._find_caches(time_s)
+            return Kinds(pages.file_bytes, pages, self._read_malloc(time_s), self._caches.read())
         if resident.shared_bytes is None or self._shmem_bytes is None:
             return Kinds()
         return Kinds(max(0, resident.shared_bytes - self._shmem_bytes))
@@ -99,3 +124,10 @@ class KindsReader:
         malloc = self._malloc()
         self._malloc_after_s = time_s + _WALL_PER_READING * (self._cpu_s() - began_s)
         return malloc
+
+    def _find_caches(self, time_s: float) -> None:
+        if time_s < self._caches_after_s:
+            return
+        began_s = self._cpu_s()
+        self._caches.find()
+        self._caches_after_s = time_s + _WALL_PER_READING * (self._cpu_s() - began_s)

@@ -90,7 +90,7 @@ class Sampler:
         """
         current, peak = self._tracemalloc.take(self._guard) or (None, None)
         time_s, resident = self._clock.unix_s(), self._resident()
-        file_bytes, pages, malloc = self._look(time_s, resident, calm=calm)
+        file_bytes, pages, malloc, caches = self._look(time_s, resident, calm=calm)
         return Sample(
             time_s=time_s,
             rss_bytes=resident.rss_bytes if resident is not None else None,
@@ -106,6 +106,8 @@ class Sampler:
             malloc_in_use_bytes=malloc.in_use_bytes if malloc is not None else None,
             malloc_kept_bytes=malloc.kept_free_bytes if malloc is not None else None,
             threads=pages.threads if pages is not None else None,
+            cache_entries=caches.entries if caches is not None else None,
+            cache_room=caches.room if caches is not None else None,
         )
 
     def _resident(self) -> Resident | None:
@@ -137,6 +139,8 @@ def witnesses(sample: Sample) -> dict[str, float | None]:
         "swapped_bytes": sample.swapped_bytes,
         "threads": sample.threads,
         "asyncio_tasks": sample.asyncio_tasks,
+        "cache_entries": sample.cache_entries,
+        "cache_room": sample.cache_room,
     }
 
 

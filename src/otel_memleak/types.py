@@ -126,6 +126,8 @@ class Sample:
         malloc_in_use_bytes: Allocated from malloc and not freed.
         malloc_kept_bytes: Freed, and kept by malloc.
         threads: Threads of the process.
+        cache_entries: Entries that bounded caches have taken since the first sample.
+        cache_room: Entries that those that are filling still take.
     """
 
     time_s: float
@@ -142,6 +144,8 @@ class Sample:
     malloc_in_use_bytes: int | None = None
     malloc_kept_bytes: int | None = None
     threads: int | None = None
+    cache_entries: int | None = None
+    cache_room: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,3 +252,42 @@ def test_threads_and_tasks_that_multiply_are_told() -> None:
 
     assert "more asyncio tasks" in leak.why
     assert "threads" not in leak.why
+
+
+def filling(size: float, per_second: float, until: float = math.inf) -> Said:
+    """A cache of such a size that takes entries at such a pace."""
+
+    def said(time_s: float) -> dict[str, float]:
+        entries = min(size, per_second * min(time_s, until))
+        return {"cache_entries": entries, "cache_room": size - entries if time_s < until else 0.0}
+
+    return said
+
+
+def test_a_bounded_cache_that_fills_is_no_leak_until_it_should_be_full() -> None:
+    """Its line ends below the limit."""
+    rss = lambda t: 60.0 + 0.3 * min(t, 90.0)  # noqa: E731
+
+    assert leaks(watch(rss, nothing)), "on resident memory alone it looks like a leak"
+    assert leaks(watch(rss, filling(9000.0, 100.0))) == []
+
+
+def test_growth_that_goes_on_when_the_cache_is_full_is_a_leak() -> None:
+    """The excuse ends with the room."""
+    (leak, *_) = leaks(watch(growing, filling(6000.0, 100.0)))
+
+    assert 60.0 < leak.time_s < 120.0
+
+
+def test_a_cache_that_would_not_fit_below_the_limit_is_no_excuse() -> None:
+    """A bound of a million entries is as good as none."""
+    by_cache = leaks(watch(growing, filling(1e6, 100.0)))[0]
+
+    assert by_cache.time_s == leaks(watch(growing, nothing))[0].time_s
+
+
+def test_a_cache_that_hardly_fills_is_no_excuse() -> None:
+    """A few entries beside a leak leave megabytes each, as it were: beyond the limit."""
+    beside = leaks(watch(growing, filling(5000.0, 0.5)))[0]
+
+    assert beside.time_s == leaks(watch(growing, nothing))[0].time_s

@@ -36,8 +36,8 @@ limit, four fifths of the way to it."""
 _RAMP_FROM = 0.1
 _RAMP_FULL = 0.3
 _BLUR = 0.005
-_EXPLAINS_UP_TO = 2.5
-_AS_WELL = 1.3
+EXPLAINS_UP_TO = 2.5
+AS_WELL = 1.3
 _BETTER = 0.5
 _WORSE = 2.0
 
@@ -107,14 +107,20 @@ def load_doubt(evidence: Evidence, load: Load) -> float:
     ramp = (median(paces[-quarter:]) - median(paces[:quarter])) / max(paces)
     if ramp <= _RAMP_FROM:
         return 1.0
-    blur = _BLUR * evidence.rise_bytes
-    ratio = (min(_scatter(rates, evidence.lows_bytes) for rates in load.rates) + blur) / (
-        evidence.trend.deviation_bytes + blur
-    )
-    as_well = _share((_EXPLAINS_UP_TO - ratio) / (_EXPLAINS_UP_TO - _AS_WELL))
-    better = _share((_AS_WELL - ratio) / (_AS_WELL - _BETTER))
+    ratio = min(fitness(evidence, rates) for rates in load.rates)
+    as_well = _share((EXPLAINS_UP_TO - ratio) / (EXPLAINS_UP_TO - AS_WELL))
+    better = _share((AS_WELL - ratio) / (AS_WELL - _BETTER))
     explains = _AS_WELL_SCALE * as_well + _BETTER_SCALE * better
     return 1.0 + explains * _share((ramp - _RAMP_FROM) / _RAMP_FULL)
+
+
+def fitness(evidence: Evidence, explanation: Sequence[float]) -> float:
+    """How far memory is from a line over something else, against how far it is from the evidence's line.
+
+    One is as well as time; less is better.
+    """
+    blur = _BLUR * evidence.rise_bytes
+    return (_scatter(explanation, evidence.lows_bytes) + blur) / (evidence.trend.deviation_bytes + blur)
 
 
 def bytes_per_request(times_s: Sequence[float], lows_bytes: Sequence[float], load: Load) -> float | None:

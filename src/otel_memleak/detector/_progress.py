@@ -71,7 +71,7 @@ class Progress:
 
         It has when the window in which it was found no longer grows at a fifth of the mean rate since the
         onset, or when half of what it took has come back. Against the mean, a leak that slows down like a
-        square root goes on; one that saturates ends. Where requests are counted, they are a second clock for it.
+        square root goes on; one that saturates ends. Requests, where they are counted, are a second clock.
         """
         level = self._envelope.levels[self._level]
         if closed <= self._level or level.closed % due_every(self._level):

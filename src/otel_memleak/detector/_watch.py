@@ -129,7 +129,7 @@ class GrowthWatch:
             if not self._worth_a_look(index, level, size, limit_bytes, above):
                 continue
             evidence = weigh(level.window(size), self.envelope, index)
-            for view, factor in self.testimony.views(evidence):
+            for view, factor in self.testimony.views(evidence, limit_bytes):
                 if not credible(view):
                     continue
                 strength = view.span_s / self._patience.needed_s(view, limit_bytes, factor)

@@ -2,12 +2,14 @@
 
 Three uses, each of which leaves a series without witnesses exactly as it is:
 
-* **What counts as growth.** Freed memory that malloc keeps and pages of mapped files are resident and nobody's
-  leak; memory in swap is somebody's and not resident. The series that is judged is resident memory plus
-  swap, less both, counted from the first time each was heard of, so that it begins at the resident memory.
+* **What counts as growth.** Freed memory that malloc keeps and pages of mapped files are resident and
+  nobody's leak; memory in swap is somebody's and not resident. The series that is judged is resident memory
+  plus swap, less both, counted from the first time each was heard of: so it begins at the resident memory.
 * **How long growth is watched.** Growth of which malloc and Python's allocator say that it is in use is not
   the allocators' doing: less patience. Growth that neither knows of is memory mapped past both or arenas
   that a few objects keep: more. No acquittal, since a leak of mappings looks the same.
+  And the same again for what explains growth as well as time does: a load that rises (``_load``), a
+  bounded cache that fills (``_filling``).
 * **What clock it is measured by**: see ``_load``.
 
 A witness may be missing at any sample (the dearer ones are read now and then): what it said last stands.
@@ -20,6 +22,7 @@ from typing import NamedTuple
 
 from otel_memleak.detector._envelope import Window
 from otel_memleak.detector._evidence import Evidence
+from otel_memleak.detector._filling import filling_doubt
 from otel_memleak.detector._load import (
     LAGS,
     MIN_REQUESTS,
@@ -48,7 +51,7 @@ _LEAST_BYTES = 4096.0
 _WORTH_A_WORD_SHARE = 0.1
 _FEWEST_MORE = 20
 _QUIET = 0.25
-_REQUESTS, _IN_USE, _KEPT, _BLOCKS, _FILE, _SWAPPED, _THREADS, _TASKS = range(8)
+_REQUESTS, _IN_USE, _KEPT, _BLOCKS, _FILE, _SWAPPED, _THREADS, _TASKS, _ENTRIES, _ROOM = range(10)
 
 
 class Witnesses(NamedTuple):
@@ -63,6 +66,8 @@ class Witnesses(NamedTuple):
         swapped_bytes: Memory in swap.
         threads: Threads.
         asyncio_tasks: Unfinished tasks.
+        cache_entries: Taken by bounded caches so far, since any moment.
+        cache_room: What those that are filling still take.
     """
 
     requests: float | None = None
@@ -73,6 +78,8 @@ class Witnesses(NamedTuple):
     swapped_bytes: float | None = None
     threads: float | None = None
     asyncio_tasks: float | None = None
+    cache_entries: float | None = None
+    cache_room: float | None = None
 
 
 class Context(NamedTuple):
@@ -98,9 +105,20 @@ def _count(value: object) -> float | None:
     return known if known is not None and 0.0 <= known <= _MOST else None
 
 
-def _silent(a: object, b: object, c: object, d: object, e: object, f: object, g: object, h: object) -> bool:
+def _silent(
+    a: object,
+    b: object,
+    c: object,
+    d: object,
+    e: object,
+    f: object,
+    g: object,
+    h: object,
+    i: object,
+    j: object,
+) -> bool:
     """All of them are None; nearly free, as it is asked for every sample of a replay."""
-    return a is b is c is d is e is f is g is h is None
+    return a is b is c is d is e is f is g is h is i is j is None
 
 
 class Testimony:
@@ -166,12 +184,12 @@ class Testimony:
         held = anonymous - (last[_KEPT] or 0.0)
         return max(_LEAST_BYTES, max(held, min(anonymous, last[_IN_USE] or held)) + self._shift)
 
-    def views(self, evidence: Evidence) -> Iterator[tuple[Evidence, float]]:
+    def views(self, evidence: Evidence, limit_bytes: float | None) -> Iterator[tuple[Evidence, float]]:
         """A window as it is to be judged, by one or two clocks, and the factor on the patience for each."""
         if self._track is None:
             yield evidence, 1.0
             return
-        factor = self._factor(evidence)
+        factor = self._factor(evidence) * self._filling(evidence, limit_bytes)
         load = self._load(evidence.times_s)
         yield evidence, factor * load_doubt(evidence, load)
         by_requests = on_request_clock(evidence, load)
@@ -207,7 +225,9 @@ class Testimony:
         if not load.counted or load.served / span_s < _QUIET * served / (window.times_s[-1] - onset_s):
             return True
         clock = request_clock(window.times_s, load.counts)
-        return fit(clock, window.lows_bytes).slope * span_s / load.served >= least_share * growth_bytes / served
+        return (
+            fit(clock, window.lows_bytes).slope * span_s / load.served >= least_share * growth_bytes / served
+        )
 
     def _remarks(self, since_s: float, now_s: float, growth_bytes: float) -> list[str]:
         said: list[str] = []
@@ -239,6 +259,13 @@ class Testimony:
         return (
             _IN_USE_FACTOR if share >= _IN_USE_SHARE else _UNKNOWN_FACTOR if share < _UNKNOWN_SHARE else 1.0
         )
+
+    def _filling(self, evidence: Evidence, limit_bytes: float | None) -> float:
+        room = self._last[_ROOM]
+        if not room:
+            return 1.0
+        entries = self._values(_ENTRIES, evidence.times_s)
+        return filling_doubt(evidence, entries, room, limit_bytes)
 
     def _in_use_share(self, start_s: float, stop_s: float, growth_bytes: float) -> float | None:
         """The part of some growth that the allocators say is in use; None where they cannot be asked.
@@ -283,5 +310,8 @@ class Testimony:
         return Load(counts, rates)
 
     def _counts(self, times_s: Sequence[float]) -> list[float]:
+        return self._values(_REQUESTS, times_s)
+
+    def _values(self, column: int, times_s: Sequence[float]) -> list[float]:
         track = self._track
-        return [] if track is None else [track.at(_REQUESTS, time) for time in times_s]
+        return [] if track is None else [track.at(column, time) for time in times_s]

@@ -171,6 +171,8 @@ class LeakDetector:
         swapped_bytes: float | None = None,
         threads: float | None = None,
         asyncio_tasks: float | None = None,
+        cache_entries: float | None = None,
+        cache_room: float | None = None,
     ) -> LeakAlert | None:
         """Take one sample; never raises on what a sample can be.
 
@@ -192,6 +194,10 @@ class LeakDetector:
             swapped_bytes: Memory in swap, bytes. It counts as if it were resident.
             threads: Threads of the process; said in the alert where they multiply.
             asyncio_tasks: Unfinished asyncio tasks; likewise.
+            cache_entries: Entries that bounded caches have taken so far, since any moment.
+            cache_room: Entries that those of them that are filling still take before they are full. Growth
+                that goes with the entries, and ends below the limit when there is no room left, is watched
+                until then.
 
         Returns:
             An alert, if there is something new to say. When there are two things, the leak comes first and
@@ -206,7 +212,7 @@ class LeakDetector:
         self._time, self._rss = now, rss
         self._rss_watch.add(elapsed, rss, self._thresholds)
         said = (requests, malloc_in_use_bytes, malloc_kept_bytes, allocated_blocks, file_bytes, swapped_bytes,
-                threads, asyncio_tasks)  # fmt: skip
+                threads, asyncio_tasks, cache_entries, cache_room)  # fmt: skip
         self._follow(elapsed, self._watch.testimony.hear(elapsed, rss, said))
         return self._announce(elapsed)
 

@@ -8,6 +8,7 @@ is normally absent (no limit set, tracing off) is None.
 from __future__ import annotations
 
 from otel_memleak.probes._asyncio import count_asyncio_tasks
+from otel_memleak.probes._caches import CacheProbe, CacheReading
 from otel_memleak.probes._cgroup import read_cgroup_limit
 from otel_memleak.probes._errors import ProbeError
 from otel_memleak.probes._host import Capability, describe_host
@@ -18,6 +19,8 @@ from otel_memleak.probes._pages import PageReading, read_pages
 from otel_memleak.probes._rss import Resident, RssProbe
 
 __all__ = [
+    "CacheProbe",
+    "CacheReading",
     "Capability",
     "MallocReading",
     "PageReading",

@@ -9,20 +9,16 @@ from otel_memleak import LeakAlert, LeakDetector
 from otel_memleak.sampler import witnesses
 from otel_memleak.types import MB, Sample
 
+_MALLOC = ("malloc_in_use_bytes", "malloc_kept_bytes", "allocated_blocks")
+_CACHES = ("cache_entries", "cache_room")
 WITNESSES: Final[dict[str, tuple[str, ...]]] = {
-    "resident memory alone": (),
-    "malloc, blocks": ("malloc_in_use_bytes", "malloc_kept_bytes", "allocated_blocks"),
+    "RSS alone": (),
+    "malloc, blocks": _MALLOC,
     "file pages": ("file_bytes",),
     "swap": ("swapped_bytes",),
     "requests": ("requests",),
-    "all": (
-        "malloc_in_use_bytes",
-        "malloc_kept_bytes",
-        "allocated_blocks",
-        "file_bytes",
-        "swapped_bytes",
-        "requests",
-    ),
+    "caches": _CACHES,
+    "all": (*_MALLOC, "file_bytes", "swapped_bytes", "requests", *_CACHES),
 }
 """Columns of the table: what is believed beside resident memory."""
 

@@ -158,13 +158,16 @@ class Fragmentation(Program):
         self._libc.malloc.restype = self._libc.realloc.restype = ctypes.c_void_p
         self._libc.malloc.argtypes = [ctypes.c_size_t]
         self._libc.realloc.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        self._last = self._libc.malloc(5 * KB)
 
     def tick(self, time_s: float) -> None:
         super().tick(time_s)
         for _ in range(4):
             buffer = self._libc.malloc(5 * KB)
             ctypes.memset(buffer, 1, 5 * KB)
-            self._libc.realloc(buffer, 64)
+            # Only now: the last of the heap would simply give back what it is shrunk by.
+            self._libc.realloc(self._last, 64)
+            self._last = buffer
 
 
 class FilePages(Program):
