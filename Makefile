@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 SOURCES := src tests examples collector
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow e2e bench bench-detection bench-routes lint format build clean
+.PHONY: help demo test test-slow e2e bench bench-detection bench-routes bench-witnesses lint format build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-detection: $(VENV)/.test ## the verdict and the usual alternatives, on a c
 
 bench-routes: $(VENV)/.test ## which endpoint leaks: forty simulated services of each kind
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes
+
+bench-witnesses: $(VENV)/.test ## what malloc, swap, file pages, requests and caches add to resident memory, on live programs
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.witnesses --why
 
 lint: $(VENV)/.test $(VENV)/.lint ## style and types
 	$(BIN)/ruff check $(SOURCES)

@@ -179,7 +179,7 @@ class Engine:
     def tick(self) -> None:
         """Look once and act on it. Runs on the sampling thread; tests call it with a clock of their own."""
         self._follow_providers()
-        sample = self._sampler.take(calm=self._detector is not None and self._detector.state == "stable")
+        sample = self._sampler.take(calm=self.status is not None and self.status.state == "stable")
         self._refresh_limit()
         detector = self._detector or self._make_detector()
         self._samples += 1

@@ -24,7 +24,8 @@ def filling_doubt(
 
     They do as far as memory lies about as close to a line over their entries as to one over time, and that
     line ends below the limit when they are full. A leak beside a cache that hardly fills would leave
-    megabytes per entry, which its room would multiply beyond any limit.
+    megabytes per entry, which its room would multiply beyond any limit; growth that goes on when they are full
+    leaves the line.
 
     Args:
         evidence: A window, on either clock.
@@ -33,7 +34,7 @@ def filling_doubt(
         limit_bytes: The limit, if any.
     """
     taken = entries[-1] - entries[0]
-    if not (taken >= _FEWEST_ENTRIES and room > 0.0):  # not so for NaN, either
+    if not taken >= _FEWEST_ENTRIES:  # not so for NaN, either
         return 1.0
     level = evidence.lows_bytes[-1]
     limit = _ASSUMED_LIMIT * level if limit_bytes is None else limit_bytes

@@ -7,52 +7,59 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 _CAPACITY = 256
-_NONE = float("nan")
+UNKNOWN = float("nan")
 
 
 class Track:
-    """Rows of ``(time, value, ...)``, thinned from the old end, read by interpolation.
+    """Rows of values at times, thinned from the old end, read by interpolation.
 
     When it is full every second row of its older half goes. So the rows are spaced about in proportion to
-    their age, as windows of a fixed number of points need it, and a track of five columns takes 12 KB for
-    good.
+    their age, as windows of a fixed number of points need it, and ten columns take 22 KB for good.
 
     Args:
         columns: Quantities kept.
         width_s: At most one row in so many seconds.
     """
 
-    __slots__ = ("_columns", "_times", "_width")
+    __slots__ = ("_columns", "_times", "_values", "_width")
 
     def __init__(self, columns: int, width_s: float) -> None:
         self._width = width_s
+        self._columns = columns
         self._times = array("d")
-        self._columns = tuple(array("d") for _ in range(columns))
+        self._values = array("d")
 
-    def add(self, time_s: float, values: Sequence[float | None]) -> None:
-        """Take the values of a moment; None is unknown."""
+    def add(self, time_s: float, row: Sequence[float]) -> None:
+        """Take the values of a moment; NaN is unknown."""
         times = self._times
         if times and time_s - times[-1] < self._width:
             return
         times.append(time_s)
-        for column, value in zip(self._columns, values, strict=True):
-            column.append(_NONE if value is None else value)
+        self._values.extend(row)
         if len(times) >= _CAPACITY:
-            for rows in (times, *self._columns):
-                del rows[1 : _CAPACITY // 2 : 2]
+            self._thin()
+
+    def _thin(self) -> None:
+        kept = [0, *range(2, _CAPACITY // 2, 2), *range(_CAPACITY // 2, len(self._times))]
+        wide, values = self._columns, self._values
+        self._times = array("d", [self._times[row] for row in kept])
+        self._values = array("d")
+        for row in kept:
+            self._values.extend(values[row * wide : (row + 1) * wide])
 
     def at(self, column: int, time_s: float) -> float:
         """The value at a time, interpolated; that of the nearest end outside; NaN where unknown."""
-        times, values = self._times, self._columns[column]
+        times = self._times
         if not times:
-            return _NONE
+            return UNKNOWN
         after = bisect_left(times, time_s)
         if after == 0:
-            return values[0]
+            return self._values[column]
+        high = self._values[min(after, len(times) - 1) * self._columns + column]
         if after == len(times):
-            return values[-1]
-        share = (time_s - times[after - 1]) / (times[after] - times[after - 1])
-        return values[after - 1] + share * (values[after] - values[after - 1])
+            return high
+        low = self._values[(after - 1) * self._columns + column]
+        return low + (time_s - times[after - 1]) / (times[after] - times[after - 1]) * (high - low)
 
     @property
     def last_s(self) -> float:
@@ -61,11 +68,16 @@ class Track:
 
     def first_s(self, column: int) -> float:
         """When a value became known; the end of time for one that is not."""
-        known = (
-            time for time, value in zip(self._times, self._columns[column], strict=True) if value == value
-        )
+        values = self._values[column :: self._columns]
+        known = (time for time, value in zip(self._times, values, strict=True) if value == value)
         return next(known, float("inf"))
 
     def between(self, column: int, start_s: float, stop_s: float) -> array[float]:
         """The values of the rows from a time to a later one, both included."""
-        return self._columns[column][bisect_left(self._times, start_s) : bisect_left(self._times, stop_s) + 1]
+        first, last = bisect_left(self._times, start_s), bisect_left(self._times, stop_s)
+        return self._values[column :: self._columns][first : last + 1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the rows take."""
+        return 8 * (len(self._times) + len(self._values))

@@ -17,6 +17,7 @@ A witness may be missing at any sample (the dearer ones are read now and then): 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ from otel_memleak.detector._load import (
     on_request_clock,
     request_clock,
 )
-from otel_memleak.detector._track import Track
+from otel_memleak.detector._track import UNKNOWN, Track
 from otel_memleak.detector._trend import fit
 from otel_memleak.detector._validation import number
 
@@ -94,31 +95,8 @@ class Context(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-_SILENCE = Witnesses()
-_SILENT = [None] * len(_SILENCE)
+_COLUMNS = len(Witnesses._fields)
 _MOST = 2.0**60
-
-
-def _count(value: object) -> float | None:
-    """A number of bytes or of things; None for anything else."""
-    known = number(value) if value is not None else None
-    return known if known is not None and 0.0 <= known <= _MOST else None
-
-
-def _silent(
-    a: object,
-    b: object,
-    c: object,
-    d: object,
-    e: object,
-    f: object,
-    g: object,
-    h: object,
-    i: object,
-    j: object,
-) -> bool:
-    """All of them are None; nearly free, as it is asked for every sample of a replay."""
-    return a is b is c is d is e is f is g is h is i is j is None
 
 
 class Testimony:
@@ -131,9 +109,9 @@ class Testimony:
     def __init__(self, width_s: float) -> None:
         self._width = width_s
         self._track: Track | None = None
-        self._last: list[float | None] = list(_SILENCE)
+        self._last = array("d", [UNKNOWN]) * _COLUMNS
         self._counter: float | None = None
-        self._shift = 0.0
+        self._beside = self._free = self._in_use = self._shift = 0.0
 
     def hear(self, elapsed_s: float, rss_bytes: float, said: Sequence[object]) -> float:
         """Take what was said with a sample.
@@ -146,43 +124,46 @@ class Testimony:
         Returns:
             The bytes to judge: the resident ones, as long as nobody has said anything.
         """
-        heard = _SILENT if _silent(*said) else [_count(value) for value in said]
-        if heard == _SILENT:
-            return self.retained_bytes(rss_bytes)
-        if self._track is None:
-            self._track = Track(len(_SILENCE), self._width)
-        self._take(rss_bytes, heard)
-        self._track.add(elapsed_s, self._last)
-        return self.retained_bytes(rss_bytes)
-
-    def _take(self, rss_bytes: float, heard: Sequence[float | None]) -> None:
-        before, news = self.retained_bytes(rss_bytes), False
-        for column, value in enumerate(heard):
-            if value is None:
+        known, news = False, False
+        for column, value in enumerate(said):
+            if value is None or (count := number(value)) is None or not 0.0 <= count <= _MOST:
                 continue
-            news = news or self._last[column] is None
-            self._last[column] = self._served(value) if column == _REQUESTS else value
+            known = True
+            if column == _REQUESTS:
+                count = self._served(count)
+            news = news or self._last[column] != self._last[column]
+            self._last[column] = count
+        if known:
+            self._take(elapsed_s, rss_bytes, news)
+        return rss_bytes if self._track is None else self._retained(rss_bytes)
+
+    def _take(self, elapsed_s: float, rss_bytes: float, news: bool) -> None:
+        if self._track is None:
+            self._track = Track(_COLUMNS, self._width)
+        before, last = self._retained(rss_bytes) if news else 0.0, self._last
+        self._beside = _or_zero(last[_SWAPPED]) - _or_zero(last[_FILE])
+        self._free, self._in_use = _or_zero(last[_KEPT]), _or_zero(last[_IN_USE])
         if news:
-            self._shift += before - self.retained_bytes(rss_bytes)
+            self._shift += before - self._retained(rss_bytes)
+        self._track.add(elapsed_s, last)
 
     def _served(self, counter: float) -> float:
         """Requests since the first word of them, whatever the counter does."""
         before, self._counter = self._counter, counter
         more = 0.0 if before is None else counter - before if counter >= before else counter
-        return (self._last[_REQUESTS] or 0.0) + more
+        return _or_zero(self._last[_REQUESTS]) + more
 
-    def retained_bytes(self, rss_bytes: float) -> float:
+    def _retained(self, rss_bytes: float) -> float:
         """What of the resident memory is to be judged, by what was said last.
 
         Pages that malloc has freed and given back inside its heap (``malloc_trim``) still count as kept: so
         what malloc says is in use bounds the remainder from below.
         """
-        if self._track is None:
-            return rss_bytes
-        last = self._last
-        anonymous = rss_bytes + (last[_SWAPPED] or 0.0) - (last[_FILE] or 0.0)
-        held = anonymous - (last[_KEPT] or 0.0)
-        return max(_LEAST_BYTES, max(held, min(anonymous, last[_IN_USE] or held)) + self._shift)
+        anonymous = rss_bytes + self._beside
+        held = anonymous - self._free
+        if held < self._in_use:
+            held = max(held, min(anonymous, self._in_use))
+        return max(_LEAST_BYTES, held + self._shift)
 
     def views(self, evidence: Evidence, limit_bytes: float | None) -> Iterator[tuple[Evidence, float]]:
         """A window as it is to be judged, by one or two clocks, and the factor on the patience for each."""
@@ -247,8 +228,8 @@ class Testimony:
 
     def kept_remark(self) -> str:
         """How much of resident memory was freed and is kept by malloc, where that is the most; else empty."""
-        kept, in_use = self._last[_KEPT], self._last[_IN_USE]
-        if kept is None or in_use is None or kept < in_use:
+        kept = self._last[_KEPT]
+        if not kept >= self._last[_IN_USE]:  # not so for NaN, either
             return ""
         return f"{kept / 2**20:,.0f} MB of it is freed memory that malloc keeps"
 
@@ -262,7 +243,7 @@ class Testimony:
 
     def _filling(self, evidence: Evidence, limit_bytes: float | None) -> float:
         room = self._last[_ROOM]
-        if not room:
+        if room != room:  # no cache was ever asked
             return 1.0
         entries = self._values(_ENTRIES, evidence.times_s)
         return filling_doubt(evidence, entries, room, limit_bytes)
@@ -315,3 +296,7 @@ class Testimony:
     def _values(self, column: int, times_s: Sequence[float]) -> list[float]:
         track = self._track
         return [] if track is None else [track.at(column, time) for time in times_s]
+
+
+def _or_zero(value: float) -> float:
+    return value if value == value else 0.0

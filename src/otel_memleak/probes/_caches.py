@@ -26,7 +26,8 @@ class CacheReading(NamedTuple):
     """What bounded caches hold.
 
     Attributes:
-        entries: Added to them so far, since the first reading.
+        entries: By which they have grown beyond what they ever held, since they were found; a cache that is
+            emptied and fills again takes none.
         room: What those that are filling still take before they are full.
     """
 
@@ -76,7 +77,7 @@ class CacheProbe:
             if info.currsize > known.size:
                 self._entries += info.currsize - known.size
                 known.grown_at = self._readings
-            known.size = info.currsize
+                known.size = info.currsize
             if self._readings - known.grown_at < _STILL_FILLING:
                 room += info.maxsize - info.currsize
         return CacheReading(self._entries, room)

@@ -27,7 +27,9 @@ def parse_statm_rss_pages(content: bytes) -> int:
 def parse_statm_shared_pages(content: bytes) -> int | None:
     """Return the resident pages of files and shared memory, the third field; None when it is not there."""
     fields = content.split(None, 3)
-    return parse_bytes(fields[2].decode("ascii", "replace")) if len(fields) >= 3 else None
+    if len(fields) < 3 or not fields[2].isdigit() or len(fields[2]) > 20:
+        return None
+    return int(fields[2])
 
 
 class Resident(NamedTuple):
