@@ -56,6 +56,9 @@ bench-routes: $(VENV)/.test ## which endpoint leaks: forty simulated services of
 stress: $(VENV)/.test ## a thousand looks at the heap of a busy process, half of the snapshots killed (many minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.census.stress
 
+bench-witnesses: $(VENV)/.test ## what malloc, swap, file pages, requests and caches add to resident memory, on live programs
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.witnesses --why
+
 lint: $(VENV)/.test $(VENV)/.lint ## style and types
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)

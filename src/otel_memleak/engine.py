@@ -24,16 +24,18 @@ from otel_memleak.emission import Alerts, Metrics, Notice
 from otel_memleak.epilogue import Epilogue
 from otel_memleak.guard import Guard, say_quietly
 from otel_memleak.history import History
+from otel_memleak.kinds import KindsReader
 from otel_memleak.overhead import Overhead
 from otel_memleak.probes import (
     BlockCounter,
+    Resident,
     RssProbe,
     count_asyncio_tasks,
     read_limit,
     read_tracemalloc_bytes,
 )
 from otel_memleak.routes.watch import RouteWatch
-from otel_memleak.sampler import Sampler
+from otel_memleak.sampler import Sampler, witnesses
 from otel_memleak.settings import Settings
 from otel_memleak.state import StateKeeper
 from otel_memleak.status import Status
@@ -55,14 +57,16 @@ class Surroundings:
     Attributes:
         clock: Time of samples.
         read_rss_bytes: Resident memory of this process.
+        make_kinds: What reads the kinds of memory beside it; None for a process that has only the one.
         read_limit: The limit in force, given the configured one in bytes or None.
         cpu_clock_s: CPU seconds of the calling thread.
     """
 
     clock: Clock = field(default_factory=SystemClock)
-    read_rss_bytes: Callable[[], int] = field(default_factory=lambda: RssProbe().read)
+    read_rss_bytes: Callable[[], int | Resident] = field(default_factory=lambda: RssProbe().read_resident)
     read_limit: Callable[[int | None], MemoryLimit | None] = read_limit
     cpu_clock_s: Callable[[], float] = time.thread_time
+    make_kinds: Callable[[], KindsReader] | None = KindsReader
 
 
 class Engine:
@@ -134,6 +138,8 @@ class Engine:
             tracemalloc_bytes=read_tracemalloc_bytes,
             allocated_blocks=BlockCounter().read,
             asyncio_tasks=count_asyncio_tasks if development else None,
+            requests=self._routes.requests if self._routes is not None else None,
+            kinds=self._surroundings.make_kinds() if self._surroundings.make_kinds is not None else None,
         )
 
     @property
@@ -193,12 +199,12 @@ class Engine:
     def tick(self) -> None:
         """Look once and act on it. Runs on the sampling thread; tests call it with a clock of their own."""
         self._follow_providers()
-        sample = self._sampler.take()
+        sample = self._sampler.take(calm=self.status is not None and self.status.state == "stable")
         self._refresh_limit()
         detector = self._detector or self._make_detector()
         self._restore(detector)
         self._samples += 1
-        alert = detector.update(sample.time_s, float("nan") if sample.rss_bytes is None else sample.rss_bytes)
+        alert = detector.update(sample.time_s, sample.rss_bytes, **witnesses(sample))
         if sample.rss_bytes is not None:
             self.history.append(sample.time_s, sample.rss_bytes)
             if self._metrics is not None:

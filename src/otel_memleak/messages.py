@@ -113,6 +113,8 @@ def _growth(alert: LeakAlert) -> str:
     if alert.growth_bytes_per_hour_low is not None and alert.growth_bytes_per_hour_high is not None:
         low, high = alert.growth_bytes_per_hour_low, alert.growth_bytes_per_hour_high
         text += f" (95 % {format_mb(low)}–{format_mb(high)})"
+    if alert.growth_bytes_per_request is not None:
+        text += f", {format_size(alert.growth_bytes_per_request)} per request"
     return text
 
 

@@ -7,6 +7,8 @@ from typing import Final, Generic, TypeVar
 
 from otel_memleak.clock import Clock
 from otel_memleak.guard import Guard
+from otel_memleak.kinds import Kinds, KindsReader
+from otel_memleak.probes import Resident
 from otel_memleak.types import Sample
 
 T = TypeVar("T")
@@ -50,21 +52,26 @@ class Sampler:
     Args:
         clock: Gives the sample's time.
         guard: Told of every reading that failed.
-        rss_bytes: Reads the resident set size; tried anew for every sample, however often it failed.
+        rss_bytes: Reads the resident set size, alone or with the part of it that is files and shared memory;
+            tried anew for every sample, however often it failed.
         tracemalloc_bytes: Reads ``(current, peak)``, None when not tracing.
         allocated_blocks: Reads CPython's block count; None for a process that does not want it.
         asyncio_tasks: Reads the number of unfinished tasks; None for a process that does not want it.
+        requests: Reads the number of requests served so far; None where they are not counted.
+        kinds: Reads the kinds of memory now and then; None for a process that does not want it.
     """
 
     def __init__(
         self,
         clock: Clock,
         guard: Guard,
-        rss_bytes: Callable[[], int],
+        rss_bytes: Callable[[], int | Resident],
         *,
         tracemalloc_bytes: Callable[[], tuple[int, int] | None] | None = None,
         allocated_blocks: Callable[[], int | None] | None = None,
         asyncio_tasks: Callable[[], int | None] | None = None,
+        requests: Callable[[], int | None] | None = None,
+        kinds: KindsReader | None = None,
     ) -> None:
         self._clock = clock
         self._guard = guard
@@ -72,25 +79,69 @@ class Sampler:
         self._tracemalloc = _reading("tracemalloc", tracemalloc_bytes)
         self._blocks = _reading("the allocated blocks", allocated_blocks)
         self._tasks = _reading("the asyncio tasks", asyncio_tasks)
+        self._requests = _reading("the requests served", requests)
+        self._kinds = kinds
 
-    def take(self) -> Sample:
-        """Look once. Never raises; what could not be read is None."""
+    def take(self, *, calm: bool = False) -> Sample:
+        """Look once. Never raises; what could not be read is None.
+
+        Args:
+            calm: Nothing is suspected: what is dear need not be read every time.
+        """
         current, peak = self._tracemalloc.take(self._guard) or (None, None)
+        time_s, resident = self._clock.unix_s(), self._resident()
+        file_bytes, pages, malloc, caches = self._look(time_s, resident, calm=calm)
         return Sample(
-            time_s=self._clock.unix_s(),
-            rss_bytes=self._rss(),
+            time_s=time_s,
+            rss_bytes=resident.rss_bytes if resident is not None else None,
             tracemalloc_current_bytes=current,
             tracemalloc_peak_bytes=peak,
             allocated_blocks=self._blocks.take(self._guard),
             asyncio_tasks=self._tasks.take(self._guard),
+            requests=self._requests.take(self._guard),
+            file_bytes=file_bytes,
+            anonymous_bytes=pages.anonymous_bytes if pages is not None else None,
+            shared_bytes=pages.shared_bytes if pages is not None else None,
+            swapped_bytes=pages.swapped_bytes if pages is not None else None,
+            malloc_in_use_bytes=malloc.in_use_bytes if malloc is not None else None,
+            malloc_kept_bytes=malloc.kept_free_bytes if malloc is not None else None,
+            threads=pages.threads if pages is not None else None,
+            cache_entries=caches.entries if caches is not None else None,
+            cache_room=caches.room if caches is not None else None,
         )
 
-    def _rss(self) -> int | None:
+    def _resident(self) -> Resident | None:
         try:
-            return self._rss_bytes()
+            read = self._rss_bytes()
+            return read if isinstance(read, Resident) else Resident(read)
         except Exception as error:
             self._guard.swallow("reading the resident set size", error)
             return None
+
+    def _look(self, time_s: float, resident: Resident | None, *, calm: bool) -> Kinds:
+        if self._kinds is None or resident is None:
+            return Kinds()
+        try:
+            return self._kinds.take(time_s, resident, calm=calm)
+        except Exception as error:
+            self._guard.swallow("reading the kinds of memory", error)
+            return Kinds()
+
+
+def witnesses(sample: Sample) -> dict[str, float | None]:
+    """What the detector wants to know of a sample beside its time and its resident memory."""
+    return {
+        "requests": sample.requests,
+        "malloc_in_use_bytes": sample.malloc_in_use_bytes,
+        "malloc_kept_bytes": sample.malloc_kept_bytes,
+        "allocated_blocks": sample.allocated_blocks,
+        "file_bytes": sample.file_bytes,
+        "swapped_bytes": sample.swapped_bytes,
+        "threads": sample.threads,
+        "asyncio_tasks": sample.asyncio_tasks,
+        "cache_entries": sample.cache_entries,
+        "cache_room": sample.cache_room,
+    }
 
 
 def _reading(name: str, read: Callable[[], T | None] | None) -> Reading[T]:

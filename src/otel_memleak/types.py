@@ -57,6 +57,8 @@ class LeakAlert:
         growth_bytes_per_hour_low: Lower end of its 95 % interval.
         growth_bytes_per_hour_high: Upper end of its 95 % interval.
         confidence: 0 to 1; how sure the verdict is that this growth will not end by itself.
+        growth_bytes_per_request: What a request leaves behind; None where requests are not counted, or growth
+            does not go with them.
         onset_s: When the growth began, on the clock fed to the detector; None when unknown.
         growth_bytes: Bytes grown since the onset.
         limit_bytes: The limit the forecast is made against; None when there is none.
@@ -88,6 +90,7 @@ class LeakAlert:
     pattern: Pattern | None = None
     threshold_bytes: float | None = None
     why: str = ""
+    growth_bytes_per_request: float | None = None
 
 
 class MemoryLimit(NamedTuple):
@@ -112,6 +115,17 @@ class Sample(NamedTuple):
         tracemalloc_peak_bytes: Their peak since tracing began; None unless tracing.
         allocated_blocks: Blocks in use in CPython's allocator (``sys.getallocatedblocks``).
         asyncio_tasks: Unfinished tasks of every event loop; development tier only.
+        requests: Entry-point spans and requests of our middlewares that have ended so far.
+        file_bytes: Resident pages of mapped files, in bytes, shared memory not included.
+        anonymous_bytes: Resident heap, stacks and private mappings. This and what follows is read when growth
+            is suspected, and else now and then; None in between.
+        shared_bytes: Resident shared memory, in bytes.
+        swapped_bytes: Memory in swap, in bytes.
+        malloc_in_use_bytes: Allocated from malloc and not freed.
+        malloc_kept_bytes: Freed, and kept by malloc.
+        threads: Threads of the process.
+        cache_entries: Entries that bounded caches have taken since the first sample.
+        cache_room: Entries that those that are filling still take.
     """
 
     time_s: float
@@ -120,6 +134,16 @@ class Sample(NamedTuple):
     tracemalloc_peak_bytes: int | None = None
     allocated_blocks: int | None = None
     asyncio_tasks: int | None = None
+    requests: int | None = None
+    file_bytes: int | None = None
+    anonymous_bytes: int | None = None
+    shared_bytes: int | None = None
+    swapped_bytes: int | None = None
+    malloc_in_use_bytes: int | None = None
+    malloc_kept_bytes: int | None = None
+    threads: int | None = None
+    cache_entries: int | None = None
+    cache_room: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

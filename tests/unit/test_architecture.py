@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "types", "guard", "environment_variables", "median", "frames"),
     ("semconv", "clock", "settings", "declarative", "history", "messages", "overhead", "status", "detector",
      "probes"),
-    ("sampler", "tracing", "forks", "callbacks", "per_provider", "errands", "last_words"),
+    ("kinds", "sampler", "tracing", "forks", "callbacks", "per_provider", "errands", "last_words"),
     ("entry_spans",),
     ("diagnosis", "routes", "state"),
     ("ticker", "emission"),
@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # Within a layer, who may know whom.
-SIDEWAYS = {("settings", "semconv"), ("declarative", "settings")}
+SIDEWAYS = {("sampler", "kinds"), ("settings", "semconv"), ("declarative", "settings")}
 
 PURE = ("types", "median", "detector", "history", "messages", "settings", "last_words")
 PURE_MAY_IMPORT = {

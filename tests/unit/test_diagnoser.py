@@ -100,10 +100,8 @@ def test_in_the_calm_only_some_samples_are_looked_at_closely(
 ) -> None:
     """The witnesses cost more than a sample: a tenth of them is enough while nothing is suspected."""
     reads: list[float] = []
-    read = module.read_witness
-    monkeypatch.setattr(
-        module, "read_witness", lambda time_s, rss: (reads.append(time_s), read(time_s, rss))[1]
-    )
+    read = module.witness_of
+    monkeypatch.setattr(module, "witness_of", lambda sample: (reads.append(sample.time_s), read(sample))[1])
 
     for number in range(100):
         diagnoser.observe(Sample(float(number), MB), "stable", None)

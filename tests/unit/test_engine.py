@@ -41,6 +41,7 @@ class Process:
             clock=self.clock,
             read_rss_bytes=lambda: int(self._rss_bytes(self.clock.monotonic_s())),
             read_limit=self._read_limit,
+            make_kinds=None,
         )
         providers = telemetry.providers if telemetry is not None else None
         self.engine = Engine(

@@ -42,6 +42,13 @@ def test_a_leak_without_a_limit_says_where_it_came_from() -> None:
     assert sentence(alert) == "RSS grew 12.3 MB/h for 42 min (95 % 11.8–12.9); now 470 MB from 400 MB"
 
 
+def test_growth_that_goes_with_requests_is_said_per_request() -> None:
+    """The rate as users think of it, beside that of the clock."""
+    alert = replace(LEAK, growth_bytes_per_request=1331.0)
+
+    assert "(95 % 11.8–12.9), 1.3 KB per request; 3.1 h" in sentence(alert, "cgroup")
+
+
 def test_a_crossed_threshold_claims_no_leak() -> None:
     """An RSS alert states a fact; the word leak does not appear."""
     alert = LeakAlert(

@@ -11,7 +11,7 @@ import pytest
 
 import otel_memleak
 from otel_memleak.probes import ProbeError, RssProbe
-from otel_memleak.probes._rss import _FALLBACK, psutil_rss_bytes
+from otel_memleak.probes._rss import _FALLBACK, parse_statm_shared_pages, psutil_rss_bytes
 
 PROC = Path(__file__).parents[1] / "data" / "proc"
 MB = 1024 * 1024
@@ -45,6 +45,17 @@ def test_resident_pages_times_page_size() -> None:
     probe = RssProbe(str(PROC / "small_process"), page_size_bytes=16384)
 
     assert probe.read() == 3210 * 16384
+
+
+def test_the_part_that_files_and_shared_memory_are_comes_along() -> None:
+    """The third field of the same line costs nothing; a line without one is no error."""
+    statm = (PROC / "small_process" / "self" / "statm").read_text(encoding="ascii").split()
+
+    resident = RssProbe(str(PROC / "small_process"), page_size_bytes=16384).read_resident()
+
+    assert resident.shared_bytes == int(statm[2]) * 16384
+    assert parse_statm_shared_pages(b"100 20") is None
+    assert parse_statm_shared_pages(b"100 20 -3 1") is None
 
 
 @linux_only

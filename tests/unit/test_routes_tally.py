@@ -153,3 +153,16 @@ def test_no_room_is_refused() -> None:
 
 def _word(rng: Random) -> str:
     return "GET /" + "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(12))
+
+
+def test_the_total_counts_every_call_and_never_falls() -> None:
+    """As a clock it must not turn back when a name loses its place."""
+    tally = RouteTally(capacity=2)
+    before = 0
+    for number in range(2000):
+        tally.count(f"GET /{number % 7}")
+        if number % 100 == 0:
+            assert tally.total() >= before
+            before = tally.total()
+
+    assert tally.total() == 2000

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from otel_memleak.detector._forecast import forecast
 from otel_memleak.detector._progress import Progress
+from otel_memleak.detector._witnesses import Context
 from otel_memleak.types import MB, LeakAlert, Reason, Severity
 
 _HOUR = 3600.0
@@ -55,7 +56,7 @@ class GrowthRules(NamedTuple):
 
 
 def leak_alert(
-    moment: Moment, progress: Progress, rules: GrowthRules, onset_s: float, *, over: bool
+    moment: Moment, progress: Progress, rules: GrowthRules, onset_s: float, context: Context, *, over: bool
 ) -> LeakAlert:
     """An alert about a leak.
 
@@ -64,6 +65,7 @@ def leak_alert(
         progress: The leak.
         rules: What its rate amounts to.
         onset_s: When it began, on the clock fed.
+        context: What else is known of it.
         over: It has ended.
     """
     trend, finding = progress.trend, progress.finding
@@ -94,7 +96,8 @@ def leak_alert(
         time_to_limit_low_s=ahead.low if ahead is not None else None,
         time_to_limit_high_s=ahead.high if ahead is not None else None,
         pattern=progress.pattern,
-        why=progress.ending if over else f"{why}; {rules.why(trend.slope, left_s)}",
+        growth_bytes_per_request=None if over else context.bytes_per_request,
+        why=progress.ending if over else "; ".join((why, rules.why(trend.slope, left_s), *context.remarks)),
     )
 
 
@@ -120,12 +123,14 @@ def carried_over_alert(moment: Moment, rules: GrowthRules, slope: float) -> Leak
     )
 
 
-def rss_alert(moment: Moment, threshold_bytes: float | None, *, over: bool) -> LeakAlert:
-    """An alert about resident memory itself."""
+def rss_alert(moment: Moment, threshold_bytes: float | None, remark: str = "", *, over: bool) -> LeakAlert:
+    """An alert about resident memory itself, and what there is to remark on it."""
     at = "" if threshold_bytes is None else f" ({threshold_bytes / MB:.0f} MB)"
     why = (
         "resident memory is below its thresholds again" if over else f"at or above rss_{moment.severity}{at}"
     )
+    if remark and not over:
+        why = f"{why}; {remark}"
     return LeakAlert(
         event="memleak.resolved" if over else "memleak.rss",
         id=moment.id,

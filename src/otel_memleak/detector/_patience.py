@@ -39,21 +39,27 @@ class Patience(NamedTuple):
     fixed_s: float | None
     baseline_window_s: float
 
-    def needed_s(self, evidence: Evidence, limit_bytes: float | None) -> float:
+    def needed_s(self, evidence: Evidence, limit_bytes: float | None, factor: float = 1.0) -> float:
         """Seconds this growth has to be watched.
 
         Growth that ends is told from growth that does not by waiting, and waiting costs memory: so the time
         is a share of what is left to the limit at the present rate, and no more than some hours. Doubts
         prolong it; what the user has set they prolong a little.
+
+        Args:
+            evidence: The growth.
+            limit_bytes: The limit, if any.
+            factor: What witnesses beside resident memory make of it; never less than the user has set.
         """
         doubts = doubt(evidence)
         if self.fixed_s is not None:
             fading = _FADING_PROLONGS if decelerates(evidence) else 1.0
             small = max(1.0, _FULL_RISE_SHARE * evidence.level_bytes / evidence.rise_bytes)
-            return self.fixed_s * fading * small * math.pow(doubts, _DOUBT_IN_FIXED)
+            needed = self.fixed_s * fading * small * math.pow(doubts, _DOUBT_IN_FIXED)
+            return max(self.fixed_s, factor * needed)
         shortest = self.baseline_window_s * (_SHORTEST_WINDOWS + _YOUNG_WINDOWS * youth(evidence))
         share = _SHARE_OF_TIME_LEFT * time_left_s(evidence, limit_bytes)
-        return max(shortest, doubts * min(share, _LONGEST_S))
+        return max(shortest, factor * doubts * min(share, _LONGEST_S))
 
     def most_strength(self, span_s: float, rise_bytes: float, headroom: float) -> float:
         """Time watched over time needed, if nothing about a rise were doubtful; cheap to know beforehand."""

@@ -7,6 +7,7 @@ from otel_memleak.detector._evidence import Evidence
 from otel_memleak.detector._pattern import classify
 from otel_memleak.detector._trend import Trend, fit
 from otel_memleak.detector._watch import DUE_EVERY, Finding
+from otel_memleak.detector._witnesses import Context, Testimony
 from otel_memleak.types import Pattern
 
 _ENDED_SHARE = 0.2
@@ -60,12 +61,17 @@ class Progress:
         """Bytes retained since the onset."""
         return self.low_bytes - self.onset_bytes
 
-    def over(self, closed: int) -> bool:
+    def context(self, testimony: Testimony) -> Context:
+        """What witnesses beside resident memory add to it."""
+        window = self._envelope.levels[self._level].window(self._size)
+        return testimony.context(window, self.onset_s, self.growth_bytes)
+
+    def over(self, closed: int, testimony: Testimony) -> bool:
         """Whether the leak has ended, asked when buckets have closed.
 
         It has when the window in which it was found no longer grows at a fifth of the mean rate since the
         onset, or when half of what it took has come back. Against the mean, a leak that slows down like a
-        square root goes on; one that saturates ends.
+        square root goes on; one that saturates ends. Requests, where they are counted, are a second clock.
         """
         level = self._envelope.levels[self._level]
         if closed <= self._level or level.closed % DUE_EVERY[self._level]:
@@ -79,6 +85,8 @@ class Progress:
         self.trend = fit(times, lows)
         mean = self.growth_bytes / max(times[-1] - self.onset_s, times[-1] - times[0])
         if self.trend.slope >= _ENDED_SHARE * mean:
+            return False
+        if testimony.goes_on(Window(times, lows), self.onset_s, self.growth_bytes, _ENDED_SHARE):
             return False
         self.ending = "the growth has ended"
         return True

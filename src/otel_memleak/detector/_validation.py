@@ -7,6 +7,9 @@ import math
 from otel_memleak.detector._rss import Threshold
 
 
+_SAFE = 1 << 60
+
+
 def positive(name: str, value: object, *, zero: bool = False) -> float:
     """A finite number above zero, or zero where that is allowed.
 
@@ -44,3 +47,14 @@ def threshold(name: str, value: object) -> Threshold:
     except ValueError:
         allowed = '"auto", None or a finite number of at least 0'
         raise ValueError(f"{name} must be {allowed}, got {value!r}") from None
+
+
+def number(value: object) -> float | None:
+    """A finite float, or None for everything else: a reading may be anything, and must not raise."""
+    if type(value) is int and -_SAFE < value < _SAFE:
+        return float(value)
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except Exception:  # what is no number is a failed reading
+        return None
+    return number if math.isfinite(number) else None

@@ -17,6 +17,7 @@ from otel_memleak.detector._evidence import (
 )
 from otel_memleak.detector._patience import Patience, headroom_bytes
 from otel_memleak.detector._trend import fit, sketch
+from otel_memleak.detector._witnesses import Testimony
 
 MIN_GROWTH_SAMPLES = 10
 _SIZES = (WINDOW, 29, 26, 23, 20, 17, 12)
@@ -71,6 +72,7 @@ class GrowthWatch:
     ) -> None:
         self._width = max(sampling_interval_s, baseline_window_s / _BUCKETS_PER_WIDTH)
         self.patience = Patience(patience_s, baseline_window_s)
+        self.testimony = Testimony(self._width)
         self._dips = 0
         self._restart(0.0)
 
@@ -154,12 +156,13 @@ class GrowthWatch:
             if past is not None and not _above(window, past):
                 continue
             evidence = weigh(window, level.highs[-size:], past, self.envelope.start_s)
-            if not credible(evidence):
-                continue
-            strength = evidence.span_s / self.patience.needed_s(evidence, limit_bytes)
-            if best is None or strength > best.strength:
-                best = Finding(evidence, strength, index)
-                enough = max(enough, strength)
+            for view, factor in self.testimony.views(evidence, limit_bytes):
+                if not credible(view):
+                    continue
+                strength = view.span_s / self.patience.needed_s(view, limit_bytes, factor)
+                if best is None or strength > best.strength:
+                    best = Finding(view, strength, index)
+                    enough = max(enough, strength) if self.testimony.silent else enough
         return best
 
     def _sizes(self, level: Level, headroom: float) -> Iterable[int]:
@@ -186,6 +189,8 @@ class GrowthWatch:
             return False
         if self.envelope.levels[0].lows[-1] < last - _GIVEN_BACK_SHARE * rise:
             return False
+        if not self.testimony.silent:
+            return True  # a sketch by one clock says nothing of the other
         rough = sketch(times, lows)
         rise = rough.slope * span
         return (

@@ -15,7 +15,7 @@ from otel_memleak.detector._progress import Progress
 from otel_memleak.detector._rss import RssWatch, Threshold, resolve_thresholds
 from otel_memleak.detector._timeline import Timeline
 from otel_memleak.detector._trend import Trend
-from otel_memleak.detector._validation import limit, positive, threshold
+from otel_memleak.detector._validation import limit, number, positive, threshold
 from otel_memleak.detector._watch import Finding, GrowthWatch
 from otel_memleak.detector.state import DetectorState, OpenIncident, Plain
 from otel_memleak.types import MB, LeakAlert, Severity, State
@@ -163,20 +163,53 @@ class LeakDetector:
         trend = self._trend
         return forecast(self._limit, self._rss, trend) if trend is not None else None
 
-    def update(self, time_s: float | None, rss_bytes: float | None) -> LeakAlert | None:
+    def update(
+        self,
+        time_s: float | None,
+        rss_bytes: float | None,
+        *,
+        requests: float | None = None,
+        malloc_in_use_bytes: float | None = None,
+        malloc_kept_bytes: float | None = None,
+        allocated_blocks: float | None = None,
+        file_bytes: float | None = None,
+        swapped_bytes: float | None = None,
+        threads: float | None = None,
+        asyncio_tasks: float | None = None,
+        cache_entries: float | None = None,
+        cache_room: float | None = None,
+    ) -> LeakAlert | None:
         """Take one sample; never raises on what a sample can be.
+
+        The keywords are witnesses: each may be given with every sample, now and then, or never; what was said
+        last stands until it is said anew. What is not a number of at least 0 was not said.
 
         Args:
             time_s: When, seconds, on any clock. Samples may be missing, repeated or late, and the clock may
                 jump.
             rss_bytes: Resident memory, bytes. What is not a positive number is a reading that failed.
+            requests: Requests served so far, since any moment: the clock on which a quiet night does not hide
+                a leak, and the reason why a busy day is none.
+            malloc_in_use_bytes: Allocated from malloc and not freed, bytes (``uordblks + hblkhd`` of
+                ``mallinfo2``). Growth of it needs less patience; growth beside it more.
+            malloc_kept_bytes: Freed, and kept by malloc, bytes (``fordblks``). Growth of it is no leak.
+            allocated_blocks: Blocks in use in Python's allocator (``sys.getallocatedblocks``); with malloc's
+                bytes, the other half of what is in use.
+            file_bytes: Resident pages of mapped files, bytes, without shared memory. Growth of it is no leak.
+            swapped_bytes: Memory in swap, bytes. It counts as if it were resident.
+            threads: Threads of the process; said in the alert where they multiply.
+            asyncio_tasks: Unfinished asyncio tasks; likewise.
+            cache_entries: Entries that bounded caches have taken so far, since any moment.
+            cache_room: Entries that those of them that are filling still take before they are full. Growth
+                that goes with the entries, and ends below the limit when there is no room left, is watched
+                until then.
 
         Returns:
             An alert, if there is something new to say. When there are two things, the leak comes first and
             the other with the next sample.
         """
-        now = time_s if type(time_s) is float else _number(time_s)
-        rss = rss_bytes if type(rss_bytes) is float else _number(rss_bytes)
+        now = time_s if type(time_s) is float else number(time_s)
+        rss = rss_bytes if type(rss_bytes) is float else number(rss_bytes)
         if now is None or rss is None or not (0.0 < rss <= _MOST_BYTES and -_LATEST_S <= now <= _LATEST_S):
             return None  # not a number fails every comparison
         if not self._timeline.advance(now):
@@ -184,7 +217,9 @@ class LeakDetector:
         elapsed = self._timeline.elapsed_s
         self._time, self._rss = now, rss
         self._rss_watch.add(elapsed, rss, self._thresholds)
-        self._follow(elapsed, rss)
+        said = (requests, malloc_in_use_bytes, malloc_kept_bytes, allocated_blocks, file_bytes, swapped_bytes,
+                threads, asyncio_tasks, cache_entries, cache_room)  # fmt: skip
+        self._follow(elapsed, self._watch.testimony.hear(elapsed, rss, said))
         return self._announce(elapsed)
 
     def export_state(self) -> Plain:
@@ -257,7 +292,7 @@ class LeakDetector:
         if finding is not None and finding.strength >= 1.0:
             self._convict(finding, elapsed)
         elif self._progress is not None:
-            if self._progress.over(closed):
+            if self._progress.over(closed, self._watch.testimony):
                 self._close_leak(elapsed)
             else:
                 self._leak.raise_to(self._severity(self._progress.trend), elapsed, 0.0)
@@ -302,7 +337,8 @@ class LeakDetector:
         if said is None:
             return None
         moment = self._moment(self._rss_incident)
-        return rss_alert(moment, self._rss_watch.threshold_bytes, over=said == "quiet")
+        kept = self._watch.testimony.kept_remark()
+        return rss_alert(moment, self._rss_watch.threshold_bytes, kept, over=said == "quiet")
 
     def _leak_alert(self, *, over: bool) -> LeakAlert | None:
         progress = self._ended if over else self._progress
@@ -313,7 +349,8 @@ class LeakDetector:
         if progress is None:
             return None
         onset = self._timeline.fed_time(progress.onset_s)
-        return leak_alert(self._moment(self._leak), progress, self._rules, onset, over=over)
+        context = progress.context(self._watch.testimony)
+        return leak_alert(self._moment(self._leak), progress, self._rules, onset, context, over=over)
 
     def _moment(self, incident: Incident) -> Moment:
         return Moment(
@@ -328,11 +365,3 @@ class LeakDetector:
 
 def _random_id() -> str:
     return uuid.uuid4().hex
-
-
-def _number(value: object) -> float | None:
-    """A float, or None for what is no number."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except Exception:  # a reading may be anything; what is no number is a failed reading
-        return None

@@ -15,6 +15,7 @@ from otel_memleak.probes import (
     read_pages,
     read_tracemalloc_bytes,
 )
+from otel_memleak.types import Sample
 
 _CAPACITY: Final = 64
 _SCALES: Final = (1, 8, 64, 512, 4096)
@@ -55,6 +56,28 @@ def read_witness(time_s: float, rss_bytes: int | None, proc_root: str = "/proc")
         traced_bytes=traced[0] if traced is not None else None,
         tracing_bytes=_tracing_bytes() if traced is not None else None,
         threads=pages.threads,
+    )
+
+
+def witness_of(sample: Sample) -> Witness:
+    """The same from a sample for which the kinds of memory were read; read anew where they were not."""
+    if sample.anonymous_bytes is None:
+        return read_witness(sample.time_s, sample.rss_bytes)
+    traced = read_tracemalloc_bytes()
+    kinds = PageReading(sample.anonymous_bytes, sample.file_bytes, sample.shared_bytes)
+    return Witness(
+        time_s=sample.time_s,
+        rss_bytes=_resident(kinds, sample.rss_bytes),
+        file_bytes=sample.file_bytes,
+        shared_bytes=sample.shared_bytes,
+        swapped_bytes=sample.swapped_bytes,
+        malloc_in_use_bytes=sample.malloc_in_use_bytes,
+        malloc_kept_bytes=sample.malloc_kept_bytes,
+        allocated_blocks=sample.allocated_blocks,
+        peak_blocks=sample.allocated_blocks,
+        traced_bytes=traced[0] if traced is not None else None,
+        tracing_bytes=_tracing_bytes() if traced is not None else None,
+        threads=sample.threads,
     )
 
 

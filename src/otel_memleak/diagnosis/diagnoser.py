@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from otel_memleak import forks
 from otel_memleak.clock import Clock
 from otel_memleak.diagnosis._resource_reading import read_resources
-from otel_memleak.diagnosis._witnesses import WitnessSeries, read_witness
+from otel_memleak.diagnosis._witnesses import WitnessSeries, witness_of
 from otel_memleak.diagnosis.findings import RouteFindings
 from otel_memleak.diagnosis.resources import ResourceReading, ResourceSeries
 from otel_memleak.guard import Guard
@@ -87,7 +87,7 @@ class Diagnoser:
         self._rss_bytes, self._limit_bytes = sample.rss_bytes, limit_bytes
         growing = state in ("suspect", "leaking")
         if growing or self._samples % _CALM_STRIDE == 0:
-            witness = read_witness(sample.time_s, sample.rss_bytes)
+            witness = witness_of(sample)
             with self._lock:
                 self._witnesses.offer(witness)
                 if growing:

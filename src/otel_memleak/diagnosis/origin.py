@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from otel_memleak.detector._witnesses import BLIND_BLOCK_BYTES, SMALL_BLOCK_BYTES
 from otel_memleak.diagnosis._growth import Growths, Witness
 from otel_memleak.types import MB, Origin
 
@@ -29,10 +30,6 @@ __all__ = ["OriginVerdict", "Parts", "Witness", "classify_origin"]
 
 _LEAST_GROWTH_BYTES: Final = MB
 _DECISIVE_SHARE: Final = 0.5
-_SMALL_BLOCK_BYTES: Final = 256
-"""The most a small block is credited with; the leaks measured had means of 30 to 170."""
-_BLIND_BLOCK_BYTES: Final = 2048
-"""The same where malloc cannot be asked and all growth has to be judged by the blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +127,16 @@ def _split(total: float, growth: Growths, held: float | None, traced: float | No
     elif growth.in_use is None:
         return Parts(python=_python_by_blocks(anonymous, growth, held), file=file, shared=shared)
     else:
-        small = min(outside, _positive(growth.blocks) * _SMALL_BLOCK_BYTES)
+        small = min(outside, _positive(growth.blocks) * SMALL_BLOCK_BYTES)
         large = in_malloc if growth.blocks_account else min(max(_positive(held) - small, 0.0), in_malloc)
     mapped = outside - small
-    pinned = min(mapped, _SMALL_BLOCK_BYTES * (growth.peak_blocks - _positive(growth.blocks)))
+    pinned = min(mapped, SMALL_BLOCK_BYTES * (growth.peak_blocks - _positive(growth.blocks)))
     pinned = max(pinned, 0.0)
     return Parts(small + large, in_malloc - large, mapped - pinned, kept, pinned, file, shared)
 
 
 def _python_by_blocks(anonymous: float, growth: Growths, held: float | None) -> float:
-    by_blocks = anonymous if anonymous <= _positive(growth.blocks) * _BLIND_BLOCK_BYTES else 0.0
+    by_blocks = anonymous if anonymous <= _positive(growth.blocks) * BLIND_BLOCK_BYTES else 0.0
     return max(by_blocks, min(_positive(held), anonymous))
 
 

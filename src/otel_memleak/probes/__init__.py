@@ -10,23 +10,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from otel_memleak.probes._asyncio import count_asyncio_tasks
+from otel_memleak.probes._caches import CacheProbe, CacheReading
 from otel_memleak.probes._cgroup import read_cgroup_limit
 from otel_memleak.probes._errors import ProbeError
 from otel_memleak.probes._interpreter import BlockCounter, read_allocated_blocks, read_tracemalloc_bytes
 from otel_memleak.probes._limit import read_limit
 from otel_memleak.probes._malloc import MallocReading, read_malloc
 from otel_memleak.probes._pages import PageReading, read_pages
-from otel_memleak.probes._rss import RssProbe
+from otel_memleak.probes._rss import Resident, RssProbe
 
 if TYPE_CHECKING:
     from otel_memleak.probes._host import Capability, describe_host
 
 __all__ = [
     "BlockCounter",
+    "CacheProbe",
+    "CacheReading",
     "Capability",
     "MallocReading",
     "PageReading",
     "ProbeError",
+    "Resident",
     "RssProbe",
     "count_asyncio_tasks",
     "describe_host",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from otel_memleak.probes._errors import ProbeError, in_words
 from otel_memleak.probes._files import read_line
@@ -22,6 +22,26 @@ def parse_statm_rss_pages(content: bytes) -> int:
     if len(fields) < 2 or not fields[1].isdigit() or len(fields[1]) > 20:
         raise ProbeError(f"statm has no resident field: {content[:80]!r}")
     return int(fields[1])
+
+
+def parse_statm_shared_pages(content: bytes) -> int | None:
+    """Return the resident pages of files and shared memory, the third field; None when it is not there."""
+    fields = content.split(None, 3)
+    if len(fields) < 3 or not fields[2].isdigit() or len(fields[2]) > 20:
+        return None
+    return int(fields[2])
+
+
+class Resident(NamedTuple):
+    """Resident memory, and what comes with it in the same line.
+
+    Attributes:
+        rss_bytes: The resident set size.
+        shared_bytes: Its pages of mapped files and of shared memory together; None where it is not told.
+    """
+
+    rss_bytes: int
+    shared_bytes: int | None = None
 
 
 def psutil_rss_bytes() -> int:
@@ -93,6 +113,14 @@ class RssProbe:
     def read(self) -> int:
         """Return the resident memory of this process, in bytes.
 
+        Raises:
+            ProbeError: The reading could not be had.
+        """
+        return self.read_resident().rss_bytes
+
+    def read_resident(self) -> Resident:
+        """Return the resident memory of this process and the part of it that files and shared memory are.
+
         The kernel keeps the count per CPU and folds it lazily: it may lag by some hundred kilobytes
         on a small host, by several megabytes on one with many CPUs.
 
@@ -100,8 +128,12 @@ class RssProbe:
             ProbeError: The reading could not be had.
         """
         try:
-            return parse_statm_rss_pages(read_line(self._path)) * self._page_size_bytes
+            content = read_line(self._path)
+            rss_pages = parse_statm_rss_pages(content)
         except (OSError, ValueError, ProbeError) as error:
             if self._fallback is None:
                 raise ProbeError(f"{self._path}: {in_words(error)}") from error
-            return self._fallback()
+            return Resident(self._fallback())
+        shared_pages = parse_statm_shared_pages(content)
+        shared_bytes = None if shared_pages is None else shared_pages * self._page_size_bytes
+        return Resident(rss_pages * self._page_size_bytes, shared_bytes)

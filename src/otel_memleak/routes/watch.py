@@ -53,6 +53,10 @@ class RouteWatch:
         with self._lock:
             self._attribution.update(time_s, rss_bytes, shared_tally().counts())
 
+    def requests(self) -> int:
+        """Entry points that have ended so far in this process, whatever they are called."""
+        return shared_tally().total()
+
     def suspects(self) -> tuple[RouteSuspect, ...]:
         """Routes that leak, worst first; tens of milliseconds of work, for when there is an alert."""
         with self._lock:

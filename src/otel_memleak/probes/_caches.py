@@ -1,0 +1,104 @@
+"""How far the bounded caches of the standard library have filled, and how much room they have left.
+
+Only ``functools.lru_cache`` with a ``maxsize``, where a module or a class of a module holds it: it can be
+asked in C, without running a line of the application's. Caches in closures, on instances, or of other kinds
+are not seen.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import Any, Final, NamedTuple
+from weakref import ref
+
+_LEAST_SIZE: Final = 64
+_MOST_CACHES: Final = 256
+_STILL_FILLING: Final = 10
+"""A cache that has not grown in so many readings does not count as filling."""
+
+_KIND: Final = type(functools.lru_cache(maxsize=1)(lambda: None))
+
+
+class CacheReading(NamedTuple):
+    """What bounded caches hold.
+
+    Attributes:
+        entries: By which they have grown beyond what they ever held, since they were found; a cache that is
+            emptied and fills again takes none.
+        room: What those that are filling still take before they are full.
+    """
+
+    entries: int
+    room: int
+
+
+class _Cache:
+    __slots__ = ("grown_at", "reference", "size")
+
+    def __init__(self, cache: Any) -> None:
+        self.reference = ref(cache)
+        self.size: int = cache.cache_info().currsize
+        self.grown_at = -_STILL_FILLING
+
+
+class CacheProbe:
+    """Remembers the caches it has found, weakly, and asks them again.
+
+    Finding them looks at every name of every module: milliseconds. Asking them is less than a microsecond
+    each, of at most 256.
+    """
+
+    def __init__(self) -> None:
+        self._caches: dict[int, _Cache] = {}
+        self._entries = 0
+        self._readings = 0
+
+    def find(self) -> None:
+        """Look for caches that have been made since."""
+        for cache in _in_modules(tuple(sys.modules.values())):
+            if len(self._caches) >= _MOST_CACHES:
+                return
+            if id(cache) not in self._caches and _bound(cache) >= _LEAST_SIZE:
+                self._caches[id(cache)] = _Cache(cache)
+
+    def read(self) -> CacheReading:
+        """Ask those that are known."""
+        self._readings += 1
+        room = 0
+        for key, known in tuple(self._caches.items()):
+            cache = known.reference()
+            if cache is None:
+                del self._caches[key]
+                continue
+            info = cache.cache_info()
+            if info.currsize > known.size:
+                self._entries += info.currsize - known.size
+                known.grown_at = self._readings
+                known.size = info.currsize
+            if self._readings - known.grown_at < _STILL_FILLING:
+                room += info.maxsize - info.currsize
+        return CacheReading(self._entries, room)
+
+
+def _bound(cache: Any) -> int:
+    return cache.cache_info().maxsize or 0
+
+
+def _in_modules(modules: Iterable[object]) -> Iterator[Any]:
+    for module in modules:
+        if not isinstance(module, ModuleType):
+            continue
+        # Not getattr(): a lazy module would be imported by it.
+        names: dict[str, object] = object.__getattribute__(module, "__dict__")
+        for value in tuple(names.values()):
+            if type(value) is _KIND:
+                yield value
+            elif type(value) is type and type.__getattribute__(value, "__module__") == names.get("__name__"):
+                yield from (
+                    held
+                    for held in tuple(type.__getattribute__(value, "__dict__").values())
+                    if type(held) is _KIND
+                )
