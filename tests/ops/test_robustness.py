@@ -99,6 +99,8 @@ class FaultyBackend:
                 self.send_response(answer)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+                # A connection that is kept would keep its client from meeting whoever comes next.
+                self.close_connection = backend._stopped.is_set()
 
             def log_message(self, *_arguments: object) -> None:
                 """Stay quiet."""
