@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -243,3 +243,43 @@ def test_a_traced_line_is_better_than_the_definition_of_what_piles_up() -> None:
     scene.run()
 
     assert [d.suspects[0].site for _, d in scene.told] == ["x.py:1"]
+
+
+@pytest.mark.parametrize(("look_takes_s", "told"), [(5.0, [1]), (40.0, [0, 1])])
+def test_a_look_that_takes_long_does_not_keep_back_what_counters_say(
+    look_takes_s: float, told: list[int]
+) -> None:
+    """On a starved machine the kind of memory is told first and the holder later; else both at once."""
+    scene = Scene([SESSIONS], [SESSIONS], [SESSIONS], before=True)
+    look = scene.look
+
+    def look_slowly(*args: Any, should_stop: Callable[[], bool], **more: Any) -> Census | Refusal:
+        end_s = scene.time_s + look_takes_s
+        while scene.time_s < end_s:
+            scene.time_s += 1.0
+            assert not should_stop()
+        return look(*args, **more)
+
+    scene.look = look_slowly  # type: ignore[method-assign]
+    scene.run()
+
+    assert [len(d.suspects) for _, d in scene.told] == told
+    assert {d.origin for _, d in scene.told} == {"python"}
+
+
+def test_a_look_for_a_mere_suspicion_tells_nothing_however_long_it_takes() -> None:
+    """Before there is an alert there is nothing a diagnosis could belong to."""
+    scene = Scene([SESSIONS])
+    answers: list[bool] = []
+
+    def look_slowly(*args: Any, should_stop: Callable[[], bool], **more: Any) -> Census | Refusal:
+        scene.time_s += 1000.0
+        answers.append(should_stop())
+        return scene.census(())
+
+    Investigation(
+        scene.case, scene, lambda d: scene.told.append((0.0, d)), None, scene.tracers,
+        wait=scene.wait, clock_s=lambda: scene.time_s, look=look_slowly,
+    ).look()  # fmt: skip
+
+    assert (answers, scene.told) == ([False], [])
