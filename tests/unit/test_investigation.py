@@ -145,6 +145,21 @@ def test_native_growth_is_told_as_soon_as_looks_have_been_compared(
     assert [(at_s, d.origin) for at_s, d in scene.told] == [(pytest.approx(told_at_s), "native")]
 
 
+@pytest.mark.parametrize(("limits", "points_at_c"), [("", True), ("only a part was seen", False)])
+def test_python_memory_that_nothing_holds_points_at_extension_modules(
+    limits: str, points_at_c: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has looked everywhere and found no holder may suspect C code; who has seen a part may not."""
+    monkeypatch.setattr("otel_memleak.diagnosis.investigation.extension_modules", lambda: ["quickjson._c"])
+    scene = Scene((), (), ())
+    monkeypatch.setattr(scene, "look", lambda *args, **more: scene.census((), limits=limits))
+
+    scene.run()
+
+    advice = scene.told[0][1].advice
+    assert ("look for C code" in advice, "quickjson._c" in advice) == (points_at_c, points_at_c)
+
+
 def test_growth_that_follows_the_clock_is_named_as_such() -> None:
     """A timer or a thread leaks: looking at endpoints would waste a day."""
     scene = Scene((), (), ())

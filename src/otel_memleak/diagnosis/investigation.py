@@ -241,24 +241,30 @@ class Investigation:
             origin=verdict.origin,
             suspects=tuple(suspects),
             routes=routes.suspects,
-            advice=self._advice(verdict, self._tracers.native_sites(), routes),
+            advice=self._advice(verdict, suspects, routes),
             limits="; ".join(clause for clause in limits if clause),
         )
 
     def _origin(self, suspects: Sequence[Suspect]) -> OriginVerdict:
         witnesses = self._process.witnesses(self._case.onset_s)
-        held = None
+        held = 0.0 if self._has_compared else None
         if suspects and len(witnesses) > 1:
             hours = (witnesses[-1].time_s - witnesses[0].time_s) / 3600
             held = sum(suspect.growth_bytes_per_hour for suspect in suspects) * hours
         return classify_origin(witnesses, held_growth_bytes=held)
 
-    def _advice(self, verdict: OriginVerdict, native: Sequence[NativeSite], routes: RouteFindings) -> str:
+    @property
+    def _has_compared(self) -> bool:
+        """Whether two looks at all of the heap have been compared."""
+        return len(self._looks) > 1 and not any(census.limits for census in _ends(self._looks))
+
+    def _advice(self, verdict: OriginVerdict, suspects: Sequence[Suspect], routes: RouteFindings) -> str:
         clauses = [verdict.advice]
         if routes.in_background:
             clauses.append("it grows with time, not with any request")
-        if verdict.origin == "native":
-            modules = extension_modules()[:_EXTENSIONS_NAMED]
+        in_c = verdict.origin == "python" and not suspects and self._has_compared
+        if in_c or verdict.origin == "native":
+            native, modules = self._tracers.native_sites(), extension_modules()[:_EXTENSIONS_NAMED]
             if native:
                 clauses.append(native[0].clause())
             elif modules:
