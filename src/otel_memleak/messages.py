@@ -42,7 +42,7 @@ def format_duration(seconds: float) -> str:
 
 
 _ORIGINS: Final[dict[Origin, str]] = {
-    "python": "Python objects grow",
+    "python": "memory in Python's allocator grows",
     "native": "native memory grows, outside of Python's allocator",
     "fragmentation": "memory is free but fragmented, not leaked",
     "unknown": "what grows is not known",

@@ -36,7 +36,7 @@ from otel_memleak.types import MB
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="snapshots are taken on Linux")
 
 SOURCES = Path(__file__).parents[2] / "src"
-BUDGET = CensusBudget(deadline_s=20.0)
+BUDGET = CensusBudget(deadline_s=100.0)
 
 
 def found() -> Found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -145,6 +145,21 @@ def test_native_growth_is_told_as_soon_as_looks_have_been_compared(
     assert [(at_s, d.origin) for at_s, d in scene.told] == [(pytest.approx(told_at_s), "native")]
 
 
+@pytest.mark.parametrize(("limits", "points_at_c"), [("", True), ("only a part was seen", False)])
+def test_python_memory_that_nothing_holds_points_at_extension_modules(
+    limits: str, points_at_c: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has looked everywhere and found no holder may suspect C code; who has seen a part may not."""
+    monkeypatch.setattr("otel_memleak.diagnosis.investigation.extension_modules", lambda: ["quickjson._c"])
+    scene = Scene((), (), ())
+    monkeypatch.setattr(scene, "look", lambda *args, **more: scene.census((), limits=limits))
+
+    scene.run()
+
+    advice = scene.told[0][1].advice
+    assert ("look for C code" in advice, "quickjson._c" in advice) == (points_at_c, points_at_c)
+
+
 def test_growth_that_follows_the_clock_is_named_as_such() -> None:
     """A timer or a thread leaks: looking at endpoints would waste a day."""
     scene = Scene((), (), ())
@@ -243,3 +258,43 @@ def test_a_traced_line_is_better_than_the_definition_of_what_piles_up() -> None:
     scene.run()
 
     assert [d.suspects[0].site for _, d in scene.told] == ["x.py:1"]
+
+
+@pytest.mark.parametrize(("look_takes_s", "told"), [(5.0, [1]), (40.0, [0, 1])])
+def test_a_look_that_takes_long_does_not_keep_back_what_counters_say(
+    look_takes_s: float, told: list[int]
+) -> None:
+    """On a starved machine the kind of memory is told first and the holder later; else both at once."""
+    scene = Scene([SESSIONS], [SESSIONS], [SESSIONS], before=True)
+    look = scene.look
+
+    def look_slowly(*args: Any, should_stop: Callable[[], bool], **more: Any) -> Census | Refusal:
+        end_s = scene.time_s + look_takes_s
+        while scene.time_s < end_s:
+            scene.time_s += 1.0
+            assert not should_stop()
+        return look(*args, **more)
+
+    scene.look = look_slowly  # type: ignore[method-assign]
+    scene.run()
+
+    assert [len(d.suspects) for _, d in scene.told] == told
+    assert {d.origin for _, d in scene.told} == {"python"}
+
+
+def test_a_look_for_a_mere_suspicion_tells_nothing_however_long_it_takes() -> None:
+    """Before there is an alert there is nothing a diagnosis could belong to."""
+    scene = Scene([SESSIONS])
+    answers: list[bool] = []
+
+    def look_slowly(*args: Any, should_stop: Callable[[], bool], **more: Any) -> Census | Refusal:
+        scene.time_s += 1000.0
+        answers.append(should_stop())
+        return scene.census(())
+
+    Investigation(
+        scene.case, scene, lambda d: scene.told.append((0.0, d)), None, scene.tracers,
+        wait=scene.wait, clock_s=lambda: scene.time_s, look=look_slowly,
+    ).look()  # fmt: skip
+
+    assert (answers, scene.told) == ([False], [])

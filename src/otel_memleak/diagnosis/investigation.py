@@ -25,6 +25,8 @@ _LONGEST_PAUSE_S: Final = 1800.0
 _PAUSES: Final = (1.0, 2.0)
 """Between the looks, in units of the time in which some megabytes are lost."""
 _SAME_RATE: Final = 3.0
+_HEAP_PATIENCE_S: Final = 15.0
+"""A look takes a second or two; where it takes longer the machine is starved, and may be so for minutes."""
 _EXTENSIONS_NAMED: Final = 6
 _RESOURCES_NAMED: Final = 2
 
@@ -148,9 +150,11 @@ class Investigation:
         self._look = look
         self._refusal = ""
         self._last: Diagnosis | None = None
+        self._patient_until_s = float("inf")
 
     def run(self) -> None:
         """Until the looks are used up, or `wait` says stop."""
+        self._patient_until_s = self._clock_s() + _HEAP_PATIENCE_S
         try:
             self.look()
             self._tell(final=False)
@@ -172,7 +176,7 @@ class Investigation:
             _ends(self._looks),
             growth_bytes_per_hour=growth,
             headroom_bytes=self._process.headroom_bytes(),
-            should_stop=lambda: self._wait(0.0),
+            should_stop=self._should_stop,
         )
         if isinstance(census, Refusal):
             self._refusal = f"there was no snapshot of the heap, because {census.reason}"
@@ -181,10 +185,19 @@ class Investigation:
                 now_s,
                 _ends(self._looks),
                 growth_bytes_per_hour=growth,
-                should_stop=lambda: self._wait(0.0),
+                should_stop=self._should_stop,
             )
         self._looks.append(census)
         return census
+
+    def _should_stop(self) -> bool:
+        """Asked while a census is taken; when that keeps us waiting, what counters say is told meanwhile."""
+        if self._last is None and self._clock_s() > self._patient_until_s:
+            self._patient_until_s = float("inf")
+            diagnosis = self._diagnosis((), ["the heap has not been looked at yet"])
+            if diagnosis.origin != "unknown":
+                self._deliver(diagnosis)
+        return self._wait(0.0)
 
     def _pause(self, seconds: float) -> bool:
         """Wait, and longer if windows are not done by then; False when told to stop."""
@@ -215,36 +228,43 @@ class Investigation:
     def _conclude(self) -> Diagnosis:
         case, census = self._case, self._looks[-1]
         suspects = _with_sites(census.suspects, self._tracers.sites(case.growth_bytes_per_hour))
-        native = self._tracers.native_sites()
-        verdict = self._origin(suspects)
-        routes = self._process.routes()
         limits = [census.limits, *(windows.limits for windows in self._tracers.windows)]
         if census.in_process:
             limits.insert(0, self._refusal)
+        return self._diagnosis(suspects, limits)
+
+    def _diagnosis(self, suspects: Sequence[Suspect], limits: Sequence[str]) -> Diagnosis:
+        verdict, routes = self._origin(suspects), self._process.routes()
         return Diagnosis(
-            alert_id=case.alert_id,
+            alert_id=self._case.alert_id,
             time_s=self._process.now_s(),
             origin=verdict.origin,
             suspects=tuple(suspects),
             routes=routes.suspects,
-            advice=self._advice(verdict, native, routes),
+            advice=self._advice(verdict, suspects, routes),
             limits="; ".join(clause for clause in limits if clause),
         )
 
     def _origin(self, suspects: Sequence[Suspect]) -> OriginVerdict:
         witnesses = self._process.witnesses(self._case.onset_s)
-        held = None
+        held = 0.0 if self._has_compared else None
         if suspects and len(witnesses) > 1:
             hours = (witnesses[-1].time_s - witnesses[0].time_s) / 3600
             held = sum(suspect.growth_bytes_per_hour for suspect in suspects) * hours
         return classify_origin(witnesses, held_growth_bytes=held)
 
-    def _advice(self, verdict: OriginVerdict, native: Sequence[NativeSite], routes: RouteFindings) -> str:
+    @property
+    def _has_compared(self) -> bool:
+        """Whether two looks at all of the heap have been compared."""
+        return len(self._looks) > 1 and not any(census.limits for census in _ends(self._looks))
+
+    def _advice(self, verdict: OriginVerdict, suspects: Sequence[Suspect], routes: RouteFindings) -> str:
         clauses = [verdict.advice]
         if routes.in_background:
             clauses.append("it grows with time, not with any request")
-        if verdict.origin == "native":
-            modules = extension_modules()[:_EXTENSIONS_NAMED]
+        in_c = verdict.origin == "python" and not suspects and self._has_compared
+        if in_c or verdict.origin == "native":
+            native, modules = self._tracers.native_sites(), extension_modules()[:_EXTENSIONS_NAMED]
             if native:
                 clauses.append(native[0].clause())
             elif modules:

@@ -166,7 +166,7 @@ def _advice(
     if origin == "python":
         if held is not None and held < 0.3 * parts.python:
             return (
-                f"{percent} is in Python's allocator, yet no container holds it: "
+                f"{percent} is in Python's allocator, yet no one container holds it: "
                 "look for C code that does not release references"
             )
         return f"{percent} is in Python's allocator"

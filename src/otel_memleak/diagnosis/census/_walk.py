@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from otel_memleak.diagnosis.census._kinds import ATOM, COLLECTION, NAMESPACE, Kinds, length_of
@@ -33,6 +33,9 @@ BIG_BYTES: Final = 64 * 1024
 """Text, numbers and buffers in an attribute count as part of their holder, unless as big as this."""
 SMALL_TREE: Final = 40
 """A global that leads to no more new objects than this is part of its module: most functions are."""
+
+_keys_of: Final[Callable[[object], Iterable[object]]] = vars(dict)["keys"]
+"""As the builtin has it, whatever a subclass says; see `Node.is_dict`."""
 
 
 class Walker:
@@ -126,9 +129,9 @@ class Walker:
                 node.exemplar = thing
                 self._places(node, thing)
 
-    def _keys(self, table: Any) -> Iterable[object]:
+    def _keys(self, table: object) -> Iterable[object]:
         """Keys of a dict or an instance of its subclass, listed at once where others may change it."""
-        keys = dict.keys(table)
+        keys = _keys_of(table)
         return keys if self._enough is None else list(keys)
 
     def _is_huge(self, node: Node, thing: object) -> bool:
