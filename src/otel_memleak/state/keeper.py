@@ -137,11 +137,12 @@ class StateKeeper:
         """Write a last time and let go of the file, within about a second."""
         forks.unregister(self)
         self._last_words = None
-        try:
-            self._save()
-        except Exception as error:
-            self._guard.swallow(_WRITING, error)
-        self._errands.run("releasing state_file", self._release)
+        if self._slot is not None:
+            try:
+                self._save()
+            except Exception as error:
+                self._guard.swallow(_WRITING, error)
+            self._errands.run("releasing state_file", self._release)
         self._errands.stop(STOP_TIMEOUT_S)
 
     def _release(self) -> None:
