@@ -240,6 +240,29 @@ def test_a_disk_that_hangs_keeps_nobody(path: Path, monkeypatch: pytest.MonkeyPa
     thread.join(10)
 
 
+def test_starting_and_stopping_leaves_no_descriptor_and_no_thread(path: Path) -> None:
+    """Instrument, uninstrument, a hundred times, also when it is stopped before the file was read."""
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    for _ in range(100):
+        errands = Errands("errands", Guard())
+        keeper = StateKeeper(str(path), ManualClock(), Guard(), owner, errands)
+        keeper.start(LeakDetector().export_state)
+        keeper.stop()
+        assert errands._thread is None or not errands._thread.is_alive()
+
+    assert (len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0) == before
+    assert sorted(os.listdir(path.parent)) in (["state.json", "state.json.lock"], ["state.json.lock"])
+
+
+def test_a_watch_that_never_started_touches_no_disk(path: Path) -> None:
+    """multiprocessing's fork server is dormant itself; its workers keep theirs."""
+    keeper = StateKeeper(str(path), ManualClock(), Guard(), owner)
+
+    keeper.stop()
+
+    assert os.listdir(path.parent) == []
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_worker_keeps_a_record_of_its_own(path: Path) -> None:

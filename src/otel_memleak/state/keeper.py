@@ -61,6 +61,7 @@ class StateKeeper:
         self._errands = errands or Errands(THREAD_NAME, guard)
         self._export: Callable[[], Plain | None] = lambda: None
         self._slot: Slot | None = None
+        self._started = False
         self._begin(forked=False)
 
     def _begin(self, *, forked: bool) -> None:
@@ -81,6 +82,7 @@ class StateKeeper:
             export: Returns what the detector knows by now; None as long as that is nothing.
         """
         self._export = export
+        self._started = True
         forks.register(self)
         self._errands.run(_READING, self._claim)
 
@@ -125,6 +127,7 @@ class StateKeeper:
     def forget(self, export: Callable[[], Plain | None]) -> None:
         """In a forked child: the file is the parent's, this process takes another."""
         self._export = export
+        self._started = True
         forks.register(self)
         slot, self._slot = self._slot, None
         if slot is not None:
@@ -137,11 +140,14 @@ class StateKeeper:
         """Write a last time and let go of the file, within about a second."""
         forks.unregister(self)
         self._last_words = None
-        try:
-            self._save()
-        except Exception as error:
-            self._guard.swallow(_WRITING, error)
-        self._errands.run("releasing state_file", self._release)
+        if self._slot is not None:
+            try:
+                self._save()
+            except Exception as error:
+                self._guard.swallow(_WRITING, error)
+        if self._started:
+            # Also when there is no slot yet: it may be about to be claimed.
+            self._errands.run("releasing state_file", self._release)
         self._errands.stop(STOP_TIMEOUT_S)
 
     def _release(self) -> None:
