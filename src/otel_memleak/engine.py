@@ -287,9 +287,9 @@ class Engine:
     def _start_over(self) -> None:
         """In a forked child: its memory is mostly the parent's, but its history is not."""
         self._guard.errors = 0
-        self._begin()
         if self._metrics is not None:
-            self._metrics.after_fork_in_child()
+            self._metrics.after_fork_in_child()  # first: the reader's new thread must not meet the old locks
+        self._begin()
         if self._alerts is not None:
             self._alerts.after_fork_in_child()
         if self._delivery is not None:
