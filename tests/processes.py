@@ -39,6 +39,7 @@ class Service:
     Args:
         arguments: Script in ``tests/apps`` and its arguments.
         command: Instead of such a script, a command of its own.
+        prefix: Of the names the receiver keeps.
         protocol: Of the exporter.
         variables: Environment variables on top of the quick intervals.
     """
@@ -48,9 +49,10 @@ class Service:
         *arguments: str,
         command: Sequence[str] = (),
         protocol: Any = "http/protobuf",
+        prefix: str = "",
         **variables: str,
     ) -> None:
-        self.receiver = OtlpReceiver()
+        self.receiver = OtlpReceiver(prefix=prefix)
         self.receiver.open()
         settings = {**QUICK, **self.receiver.exporter_environment(protocol), **variables}
         command = command or [sys.executable, str(APPS / arguments[0]), *arguments[1:]]

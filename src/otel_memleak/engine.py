@@ -357,12 +357,12 @@ class Engine:
     def _start_over(self) -> None:
         """In a forked child: its memory is mostly the parent's, but its history is not."""
         self._guard.errors = 0
+        if self._metrics is not None:
+            self._metrics.after_fork_in_child()  # first: the reader's new thread must not meet the old locks
         self._begin()
         self._epilogue.forget()
         if self._keeper is not None:
             self._keeper.forget(self._export)
-        if self._metrics is not None:
-            self._metrics.after_fork_in_child()
         if self._alerts is not None:
             self._alerts.after_fork_in_child()
         if self._delivery is not None:

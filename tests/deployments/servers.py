@@ -19,9 +19,7 @@ from processes import Service
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 VARIABLES = {
-    "OTEL_PYTHON_MEMLEAK_BASELINE_WINDOW": "3000",
-    "OTEL_PYTHON_MEMLEAK_PATIENCE": "10000",
-    "OTEL_METRIC_EXPORT_INTERVAL": "500",
+    "OTEL_METRIC_EXPORT_INTERVAL": "2000",
     "PYTHONPATH": str(HERE),
 }
 CLIENTS = 4
@@ -60,6 +58,9 @@ CALM = (
 """uWSGI forks without holding the GIL unless it is told to (``py-call-uwsgi-fork-hooks``): a worker forked while
 any thread of the master is running Python waits for ever. The threads must be asleep then, as they are at the
 default intervals."""
+GEVENT = (("OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH", "patch_all"),)
+"""Before the SDK starts threads, not after, when the worker does it."""
+UVICORN = "uvicorn app:asgi --port {port} --workers 2 --timeout-worker-healthcheck 60"
 CELERY = "celery -A app:celery worker -c 2 --without-mingle --without-gossip"
 
 SERVERS = {
@@ -71,11 +72,11 @@ SERVERS = {
     "gunicorn-uvicorn-preload": Server(
         f"{GUNICORN.replace('wsgi', 'asgi')} -k uvicorn.workers.UvicornWorker --preload"
     ),
-    "gunicorn-gevent": Server(f"{GUNICORN} -k gevent"),
+    "gunicorn-gevent": Server(f"{GUNICORN} -k gevent", environment=GEVENT),
     "gunicorn-max-requests": Server(f"{GUNICORN} --max-requests 150", leaks=False),
     "gunicorn-max-requests-preload": Server(f"{GUNICORN} --max-requests 150 --preload", leaks=False),
-    "uvicorn-workers": Server("uvicorn app:asgi --port {port} --workers 2"),
-    "uvicorn-uvloop-workers": Server("uvicorn app:asgi --port {port} --workers 2 --loop uvloop"),
+    "uvicorn-workers": Server(UVICORN),
+    "uvicorn-uvloop-workers": Server(f"{UVICORN} --loop uvloop"),
     "hypercorn": Server("hypercorn app:asgi -b 127.0.0.1:{port} -w 2"),
     "granian": Server("granian app:asgi --interface asgi --port {port} --workers 2"),
     "uwsgi": Server(UWSGI, signal.SIGINT, environment=CALM),

@@ -4,7 +4,8 @@ The SDK starts its reader's thread anew in a forked child, but not the locks of 
 parent was collecting at that moment, they stay held by a thread that the child does not have, and its
 metrics never arrive (a collection takes tens of milliseconds with the system-metrics instrumentation, and
 servers fork while they run). In the child every lock found held in the provider's own objects is such a
-lock: it is replaced by a free one of the same kind.
+lock: it is replaced by a free one of the same kind. The reader's new thread waits for its first interval
+before it takes one, so this is in time unless that is a fraction of a second on a machine that is overrun.
 
 Where the fork ran no Python hook at all (uWSGI), not even the thread is started, and the child exports under
 its parent's identity: `revive` calls what the SDK's hooks would have called.
