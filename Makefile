@@ -36,7 +36,15 @@ demo: $(VENV)/.demo ## a leaking service is found out, a healthy one is left in 
 test: $(VENV)/.test ## the test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: $(VENV)/.test ## the tests that take minutes
+# The instrumentations of most frameworks insist on the exact patch release of OpenTelemetry they were made for,
+# which is seldom the newest: they get an environment of their own.
+$(VENV)/.frameworks: pyproject.toml $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/frameworks
+	$(VENV)/frameworks/bin/python -m pip --disable-pip-version-check -q install 'pip >= 25.1'
+	$(VENV)/frameworks/bin/python -m pip --disable-pip-version-check -q install -e '.[auto]' --group frameworks
+	@touch $@
+
+test-slow: $(VENV)/.test $(VENV)/.frameworks ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 600 --ignore tests/ops
 
 e2e: $(VENV)/.test ## the shipped Collector configuration with the real programs, built from source where need be (needs Go)
