@@ -58,8 +58,10 @@ bench: $(VENV)/.test ## what watching costs, as ratios measured side by side
 bench-detection: $(VENV)/.test ## the verdict and the usual alternatives, on a corpus the project generates
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.detection --jobs 2
 
-bench-routes: $(VENV)/.test ## which endpoint leaks: forty simulated services of each kind
+bench-routes: $(VENV)/.test ## which endpoint leaks: forty simulated services of each kind; what counting costs
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes.requests
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes.requests --sampled 0.1
 
 lint: $(VENV)/.test $(VENV)/.lint ## style and types
 	$(BIN)/ruff check $(SOURCES)

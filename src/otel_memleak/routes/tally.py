@@ -61,6 +61,7 @@ class RouteTally:
         self._latest: dict[str, SpanContext] = {}
         self._slots: dict[str, _Slot] = {}
         self._other = 0
+        self._settled = 0
         self._until_halved = _CALLS_UNTIL_HALVED
         self._lock = threading.Lock()
         forks.register(self)
@@ -91,6 +92,11 @@ class RouteTally:
             told[OTHER] = self._other
         return told
 
+    @property
+    def total(self) -> int:
+        """Calls so far, whatever their name; may miss those that are being worked off right now."""
+        return self._settled + len(self._pending)
+
     def recent_contexts(self, route: str) -> list[SpanContext]:
         """Contexts of at most three recent sampled spans of a route, the latest first."""
         self.settle()
@@ -115,6 +121,7 @@ class RouteTally:
             slot = self._slots.get(raw) or self._slots.get(collapse(raw))
             if slot and context.trace_flags & _SAMPLED:
                 slot.contexts.append(context)
+        self._settled += len(batch)
         self._until_halved -= len(batch)
         if self._until_halved <= 0:
             self._halve()
