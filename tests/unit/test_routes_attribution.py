@@ -358,8 +358,8 @@ CASES: list[tuple[Culprit, int]] = [
 
 @pytest.mark.parametrize(("culprit", "seed"), CASES)
 def test_in_a_simulated_service_the_guilty_route_is_named_and_no_other(culprit: Culprit, seed: int) -> None:
-    """Ten routes, caches, garbage, a day's wave, two hours: the benchmark in small."""
-    outcome = run(seed, culprit, after_s=0.0, readings=4, watch_s=2.0 * 3600.0)
+    """Ten routes, a start, caches, garbage, a wave, three hours: the benchmark in small."""
+    outcome = run(seed, culprit, after_s=0.0, readings=4, watch_s=3.0 * 3600.0)
 
     assert bool(outcome.named) == (culprit == "route")
     if culprit == "route":
