@@ -36,7 +36,15 @@ demo: $(VENV)/.demo ## a leaking service is found out, a healthy one is left in 
 test: $(VENV)/.test ## the test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: $(VENV)/.test ## the tests that take minutes
+# The instrumentations of most frameworks insist on the exact patch release of OpenTelemetry they were made for,
+# which is seldom the newest: they get an environment of their own.
+$(VENV)/.frameworks: pyproject.toml $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/frameworks
+	$(VENV)/frameworks/bin/python -m pip --disable-pip-version-check -q install 'pip >= 25.1'
+	$(VENV)/frameworks/bin/python -m pip --disable-pip-version-check -q install -e '.[auto]' --group frameworks
+	@touch $@
+
+test-slow: $(VENV)/.test $(VENV)/.frameworks ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 600 --ignore tests/ops
 
 e2e: $(VENV)/.test ## the shipped Collector configuration with the real programs, built from source where need be (needs Go)
@@ -50,8 +58,10 @@ bench: $(VENV)/.test ## what watching costs, as ratios measured side by side
 bench-detection: $(VENV)/.test ## the verdict and the usual alternatives, on a corpus the project generates
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.detection --jobs 2
 
-bench-routes: $(VENV)/.test ## which endpoint leaks: forty simulated services of each kind
+bench-routes: $(VENV)/.test ## which endpoint leaks: forty simulated services of each kind; what counting costs
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes.requests
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes.requests --sampled 0.1
 
 stress: $(VENV)/.test ## a thousand looks at the heap of a busy process, half of the snapshots killed (many minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.census.stress

@@ -1,8 +1,8 @@
-"""Visitors for the examples: ``python load.py http://127.0.0.1:8000 '/quotes/{n}' /symbols``, until interrupted.
+"""Visitors for the examples: ``python load.py http://127.0.0.1:8000 '/quotes/{n}' /symbols``.
 
-Each request is for one of the paths; ``{n}`` in it is a number that never comes twice. Which paths are popular
-changes every few seconds, as it does over the hours of a day: that is how the one that leaks is told from the
-others.
+Each request is for one of the paths; ``{n}`` in it is a number that never comes twice. Which paths are
+popular changes every few seconds, as it does over the hours of a day: that is how the one that leaks is told
+from the others.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """An upload service that keeps its finished tasks: ``opentelemetry-instrument python app.py``.
 
-Every upload is audited in a task of its own, and since the event loop holds tasks only weakly, the task is put
-into a set, where it stays when it is done, together with its result. ``--fixed`` takes it out when it is done.
-The other endpoints cache within bounds or make garbage.
+Every upload is audited in a task of its own, and since the event loop holds tasks only weakly, the task is
+put into a set, where it stays when it is done, together with its result. ``--fixed`` takes it out. The other
+endpoints cache within bounds or make garbage.
 """
 
 from __future__ import annotations

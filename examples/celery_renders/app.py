@@ -1,8 +1,8 @@
 """A worker that keeps what its tasks have rendered: ``opentelemetry-instrument celery -A app worker``.
 
 Four tasks in one queue. One remembers every thumbnail it has made; the others cache within bounds or make
-garbage. With ``FIXED=1`` in the environment only the newest hundred are remembered. The broker is a directory,
-so that nothing needs to be installed: ``BROKER_DIR``, else ``/tmp/celery_renders``.
+garbage. With ``FIXED=1`` in the environment only the newest hundred are remembered. The broker is a
+directory, so that nothing needs to be installed: ``BROKER_DIR``, else ``/tmp/celery_renders``.
 """
 
 from __future__ import annotations

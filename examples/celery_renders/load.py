@@ -1,4 +1,4 @@
-"""Tasks for the worker: ``python load.py``, until it is interrupted. What is wanted changes every few seconds."""
+"""Tasks for the worker: ``python load.py``, until interrupted. What is wanted changes every few seconds."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
     DJANGO_SETTINGS_MODULE=settings opentelemetry-instrument gunicorn --threads 8 app:application
 
 Every report connects a receiver to a signal, with ``weak=False`` because it would be collected at once
-otherwise, and never disconnects it: the signal holds the receiver, the receiver its report. With ``FIXED=1`` in
-the environment it is disconnected when the report is done.
+otherwise, and never disconnects it: the signal holds the receiver, the receiver its report. With ``FIXED=1``
+in the environment it is disconnected when the report is done.
 """
 
 from __future__ import annotations

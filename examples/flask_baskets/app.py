@@ -1,7 +1,7 @@
-"""A shop whose baskets are never emptied: ``opentelemetry-instrument gunicorn --threads 8 'app:create_app()'``.
+"""A shop that never empties a basket: ``opentelemetry-instrument gunicorn --threads 8 'app:create_app()'``.
 
-Four endpoints under one load. One keeps a basket for every visitor who has ever come by; the others cache, but
-within bounds, or make garbage. ``create_app(fixed=True)`` forgets the oldest baskets.
+Four endpoints under one load. One keeps a basket for every visitor who has ever come by; the others cache
+within bounds or make garbage. ``create_app(fixed=True)`` forgets the oldest baskets.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The spans at which a process is entered: requests, messages, tasks, timers. One processor for all who listen.
+"""The spans at which a process is entered: requests, messages, tasks, timers. One processor for all.
 
-Every span of the application passes a processor twice, and most are not entries: the SELECTs and calls inside a
-request. They are turned away here, once and in as few steps as Python allows, whoever listens.
+Every span of the application passes a processor twice, and most are not entries: the SELECTs and calls inside
+a request. They are turned away here, once and in as few steps as Python allows, whoever listens.
 """
 
 from __future__ import annotations

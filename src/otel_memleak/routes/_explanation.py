@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import Final, Literal
 
 from otel_memleak.routes._regression import MEMORIES, Model, Regression
@@ -89,8 +89,9 @@ class _Contest:
         growing = [_progress(times_s), *map(_progress, calls.values())]
         everything = [math.fsum(column) for column in zip(*calls.values())] if calls else []  # noqa: B905
         ending = [_filling(column, rate) for rate in _FILL_RATES for column in growing]
-        ending += _jumps(levels_bytes)
         columns = [*growing, _progress(everything) if everything else growing[0], *ending]
+        self._jumps = len(columns)
+        columns += _jumps(levels_bytes)
         self._routes = range(1, 1 + len(calls))
         self._all_calls = 1 + len(calls)
         self._candidates = [i for i in range(len(columns)) if i != self._all_calls]
@@ -118,7 +119,9 @@ class _Contest:
         return [regression.search(allowed) for regression in self._regressions]
 
     def _suspects(self, model: Model, models: Sequence[Model]) -> tuple[RouteSuspect, ...]:
-        growth = math.fsum(model.coefficients)
+        # A jump is over: what matters is the share of what goes on.
+        going_on = [term < self._jumps for term in model.terms]
+        growth = math.fsum(compress(model.coefficients, going_on))
         found: list[tuple[float, RouteSuspect]] = []
         for index, term in enumerate(model.terms):
             share = model.coefficients[index]

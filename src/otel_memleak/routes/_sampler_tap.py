@@ -25,10 +25,10 @@ class SamplerTap:
     """Hears of every span a sampler drops, without a say in the decision.
 
     Of a `ParentBased` sampler, which is the default, only the delegates that can drop are listened to: where
-    everything is sampled, listening then costs nothing. Of any other sampler the method is replaced on the one
-    object, because every tracer of the provider holds that object, also those that were made before us. The
-    way back is exact, unless someone has put a wrapper of theirs on top meanwhile: then ours stays below it and
-    only passes on.
+    everything is sampled, listening then costs nothing. Of any other sampler the method is replaced on the
+    one object, because every tracer of the provider holds that object, also those that were made before us.
+    The way back is exact, unless someone has put a wrapper of theirs on top meanwhile: then ours stays below
+    it and only passes on.
 
     Args:
         sampler: Of the provider; it has a dictionary to put a method in.

@@ -30,8 +30,8 @@ _ENDS_REMEMBERED: Final = 64
 class RouteCounter:
     """Counts SERVER and CONSUMER spans and local roots (no parent, or one in another process), by name.
 
-    **Sampling.** A span processor is told of recorded spans only, so under a head sampler its counts would be a
-    sample, and under ``parentbased`` one that others choose. Spans that are dropped are therefore counted
+    **Sampling.** A span processor is told of recorded spans only, so under a head sampler its counts would be
+    a sample, and under ``parentbased`` one that others choose. Spans that are dropped are therefore counted
     when the sampler drops them, by what is known at that moment. Most instrumentations know the route by
     then (FastAPI, Starlette, Flask, Django, aiohttp, gRPC, Celery). Where it becomes known later, a dropped
     span is counted under the name that recorded spans with the same beginning ended with, in their

@@ -33,6 +33,7 @@ class RouteWatch:
         """Start over, as in a forked child: what the parent retained is no matter of this process's calls."""
         # Samples come from one thread, questions from another.
         self._lock = threading.Lock()
+        self._calls_before = shared_tally().total()
         self._attribution = RouteAttribution(sampling_interval_seconds=self._interval_s)
 
     def start(self) -> None:
@@ -53,14 +54,14 @@ class RouteWatch:
         with self._lock:
             self._attribution.update(time_s, rss_bytes, shared_tally().counts())
 
-    def requests(self) -> int:
-        """Entry points that have ended so far in this process, whatever they are called."""
-        return shared_tally().total()
-
     def suspects(self) -> tuple[RouteSuspect, ...]:
         """Routes that leak, worst first; tens of milliseconds of work, for when there is an alert."""
         with self._lock:
             return self._attribution.suspects()
+
+    def requests(self) -> int:
+        """Requests, messages and tasks served by this process so far; it never falls."""
+        return shared_tally().total() - self._calls_before
 
     @property
     def in_background(self) -> bool:
