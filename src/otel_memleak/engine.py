@@ -214,7 +214,7 @@ class Engine:
         return used_s
 
     def _worth(self, state: State) -> State:
-        """The state as the diagnoser is told it: beyond the budget growth is followed, but not looked into."""
+        """The state as the diagnoser is told it: beyond the budget growth is followed only."""
         return "leaking" if state == "suspect" and not self._overhead.allows_diagnosis else state
 
     def _make_diagnoser(self) -> Diagnoser:
