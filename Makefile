@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# The tools we are compared with live in an environment of their own, never among our dependencies.
+BENCH_VENV := .bench-venv
+PEERS := opentelemetry-instrumentation-system-metrics prometheus_client memwatcher python-leak-hunter \
+	pyroscope-io ddtrace memray
 SOURCES := src tests examples collector
 
 .DEFAULT_GOAL := help
@@ -51,9 +55,23 @@ e2e: $(VENV)/.test ## the shipped Collector configuration with the real programs
 	$(BIN)/python collector/programs.py
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 600 tests/ops
 
-bench: $(VENV)/.test ## what watching costs, as ratios measured side by side
-	$(BIN)/python tests/benchmarks/overhead.py
+$(BENCH_VENV)/.tools: pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check -q install -e '.[auto]'
+	@for tool in $(PEERS); do $(BENCH_VENV)/bin/python -m pip --disable-pip-version-check -q install $$tool || \
+		echo "$$tool cannot be installed here and is left out"; done
+	@touch $@
+
+bench: $(VENV)/.test $(BENCH_VENV)/.tools ## what watching costs, ours and others' in one run (half an hour)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.overhead
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.overhead.throughput
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.overhead.peers --write
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.overhead.scaling --write
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.overhead.development
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.census
+
+bench-instructions: $(VENV)/.test ## fails when a sample takes 5 % more instructions than recorded (needs valgrind)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.overhead.instructions
 
 bench-detection: $(VENV)/.test ## the verdict and the usual alternatives, on a corpus the project generates
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.detection --jobs 2
@@ -84,4 +102,4 @@ build: $(BIN)/python ## wheel and source distribution, in dist/
 	$(BIN)/python -m build
 
 clean: ## remove what the other targets have made
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

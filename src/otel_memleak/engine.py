@@ -12,10 +12,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from otel_memleak import forks
-from otel_memleak.callbacks import Delivery
 from otel_memleak.clock import Clock, SystemClock
 from otel_memleak.detector import LeakDetector
 from otel_memleak.diagnosis.diagnoser import Diagnoser
@@ -42,6 +41,9 @@ from otel_memleak.status import Status
 from otel_memleak.ticker import Ticker
 from otel_memleak.tracing import Tracing
 from otel_memleak.types import MB, Diagnosis, LeakAlert, MemoryLimit, MonitoringTier, Reason, Severity, State
+
+if TYPE_CHECKING:
+    from otel_memleak.callbacks import Delivery
 
 LIMIT_REFRESH_S: Final = 600.0
 """Limits change under a running container, but seldom, and reading one costs as much as 20 samples."""
@@ -256,7 +258,7 @@ class Engine:
         return used_s
 
     def _worth(self, state: State) -> State:
-        """The state as the diagnoser is told it: beyond the budget growth is followed, but not looked into."""
+        """The state as the diagnoser is told it: beyond the budget growth is followed only."""
         return "leaking" if state == "suspect" and not self._overhead.allows_diagnosis else state
 
     def _make_diagnoser(self) -> Diagnoser:

@@ -87,11 +87,15 @@ def _warn(message: str) -> None:
 
 
 def _make_engine(settings: Settings, providers: dict[str, Any], on_alert: Any, guard: Guard) -> Engine:
-    from otel_memleak.callbacks import CallbackThread
     from otel_memleak.emission import Alerts, Metrics
     from otel_memleak.engine import Engine
     from otel_memleak.routes.watch import RouteWatch
 
+    delivery = None
+    if on_alert is not None:
+        from otel_memleak.callbacks import CallbackThread
+
+        delivery = CallbackThread((on_alert,), guard)
     return Engine(
         settings,
         Metrics(providers["meter_provider"]),
@@ -99,7 +103,7 @@ def _make_engine(settings: Settings, providers: dict[str, Any], on_alert: Any, g
         RouteWatch(providers["tracer_provider"], settings.sampling_interval_seconds, guard)
         if settings.diagnosis
         else None,
-        CallbackThread((on_alert,), guard) if on_alert is not None else None,
+        delivery,
         guard=guard,
         dormant=_runs_module("multiprocessing.forkserver"),
     )

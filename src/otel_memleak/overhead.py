@@ -121,8 +121,8 @@ class Overhead:
             self._said.add(what)
             say_quietly(
                 logging.WARNING,
-                f"otel_memleak has used more than overhead_budget allows ({100 * self._share:g} % of a core) on "
-                f"{what}: {consequence}. This is said once",
+                f"otel_memleak has used more than overhead_budget allows ({100 * self._share:g} % of a core) "
+                f"on {what}: {consequence}. This is said once",
             )
 
 

@@ -184,8 +184,7 @@ class RouteSuspect(NamedTuple):
     bytes_per_call_high: float
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """What is growing, who holds it, where it comes from.
 
     Attributes:

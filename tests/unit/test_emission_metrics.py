@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider

@@ -52,7 +52,7 @@ def parse_memberships(text: str) -> list[CgroupMembership]:
 
 
 def parse_mounts(text: str) -> list[Mount]:
-    """Return the cgroup mounts of ``/proc/self/mountinfo``; other lines are passed over, hosts have thousands."""
+    """Return the cgroup mounts of ``/proc/self/mountinfo``, of the many that hosts have."""
     mounts = (_parse_mount(line) for line in text.split("\n") if " - cgroup" in line)
     return [mount for mount in mounts if mount is not None]
 

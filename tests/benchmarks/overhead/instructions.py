@@ -20,47 +20,50 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import psutil
-
+from .pairs import compile_ours
 from .subject import make_engine
 
 RECORD = Path(__file__).parent / "instructions.json"
 TOLERANCE = 0.05
-WARM_UP = 200
-COUNTED = 400
+WARM_UP = 100
+COUNTED = 300
 
 
-def child(what: str, calls: int) -> None:
-    """Run in the counted process: so many calls after the preparation that every child has in common."""
-    engine, process = make_engine(), psutil.Process()
-    call = {"sample": engine.tick, "memory_info": process.memory_info}[what]
+def child(calls: int) -> None:
+    """Run in the counted process: so many samples after the preparation that every child has in common."""
+    engine = make_engine()
     for _ in range(WARM_UP + calls):
-        call()
+        engine.tick()
 
 
-def count(what: str, calls: int) -> int:
-    """Instructions of a whole process that makes so many calls."""
+def start(calls: int) -> subprocess.Popen[str]:
+    """A counted process that takes so many samples."""
     command = [
         "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
-        sys.executable, "-m", "benchmarks.overhead.instructions", "--child", what, str(calls),
+        sys.executable, "-m", "benchmarks.overhead.instructions", "--child", str(calls),
     ]  # fmt: skip
-    environ = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
-    collected = re.search(r"Collected : (\d+)", done.stderr)
-    if collected is None:
-        raise RuntimeError(done.stderr)
+    environ = {**os.environ, "PYTHONHASHSEED": "0"}
+    return subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> int:
+    """Instructions of the whole process."""
+    _, said = process.communicate()
+    collected = re.search(r"Collected : (\d+)", said)
+    if process.returncode or collected is None:
+        raise RuntimeError(said)
     return int(collected[1])
 
 
-def per_call(what: str) -> float:
-    """Instructions of one call: the difference of two processes that differ in nothing else."""
-    return (count(what, COUNTED) - count(what, 0)) / COUNTED
+def per_sample() -> float:
+    """Instructions of one sample: the difference of two processes that differ in nothing else."""
+    many, none = start(COUNTED), start(0)
+    return (finish(many) - finish(none)) / COUNTED
 
 
 def build() -> dict[str, str]:
     """What the figure depends on besides our own code."""
-    sdk, process = version("opentelemetry-sdk"), version("psutil")
-    return {"python": " ".join(sys.version.split()), "opentelemetry-sdk": sdk, "psutil": process}
+    return {"python": " ".join(sys.version.split()), "opentelemetry-sdk": version("opentelemetry-sdk")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,20 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--record", action="store_true", help="keep the figure as the one to compare with")
     parser.add_argument("--file", type=Path, default=RECORD, help="where figures are kept")
-    parser.add_argument("--child", nargs=2, metavar=("WHAT", "CALLS"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if options.child:
-        child(options.child[0], int(options.child[1]))
+    if options.child is not None:
+        child(options.child)
         return 0
     if shutil.which("valgrind") is None:
         print("valgrind is not installed: nothing counted")
         return 0
     known = json.loads(options.file.read_text(encoding="utf-8")) if options.file.exists() else {}
     key = f"{sys.version_info.major}.{sys.version_info.minor}"
-    sample, memory_info = per_call("sample"), per_call("memory_info")
-    print(f"CPython {key}: {sample:,.0f} instructions a sample, {sample / memory_info:.2f} × memory_info()")
+    compile_ours()
+    sample = per_sample()
+    print(f"CPython {key}: {sample:,.0f} instructions a sample")
     if options.record:
-        known[key] = {"sample": round(sample), "memory_info": round(memory_info), "build": build()}
+        known[key] = {"sample": round(sample), "build": build()}
         options.file.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         return 0
     return verdict(sample, known.get(key))
