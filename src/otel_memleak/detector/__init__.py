@@ -11,6 +11,8 @@ both look the same. What is done here about it, in the order of the modules:
 ``_patience``   how long it has to be watched: a share of the time left to the limit, prolonged by doubts
 ``_watch``      applies these to every window of every width, at a bounded cost per sample
 ``_progress``   follows a leak that was found: rate, onset, end
+``_witnesses``  what else a process says of its memory, and what that changes: ``_load`` (requests as a second
+                clock and another explanation), ``_filling`` (bounded caches), ``_track`` (what was said)
 ``_forecast``, ``_pattern``, ``_alerts``, ``_incidents``, ``_rss``   what is said about it, and when
 
 Measured on two labelled corpora (325 and 264 series of one hour to a week, innocent and leaking; default
@@ -40,8 +42,8 @@ as a condition for long windows (a leak under spikes never meets it); fitting al
 (precision 0.97 there, 0.77 on the other: so both were used, and few constants are left); a longest patience
 of 8 instead of 7 hours (precision +2 points on the second corpus, recall -3 on the first).
 
-What it cannot see: the first smooth daily rise of a process that starts in the quiet hours looks like a leak
-for nine hours, and may be called one; it is resolved the same day. So may the beat of a perfectly regular
+What it cannot see, unless requests are counted: the first smooth daily rise of a process that starts in the
+quiet hours looks like a leak for nine hours, and may be called one; it is resolved the same day. So may the beat of a perfectly regular
 sawtooth that is sampled fewer than a dozen times a tooth.
 """
 
