@@ -43,8 +43,9 @@ as a condition for long windows (a leak under spikes never meets it); fitting al
 of 8 instead of 7 hours (precision +2 points on the second corpus, recall -3 on the first).
 
 What it cannot see, unless requests are counted: the first smooth daily rise of a process that starts in the
-quiet hours looks like a leak for nine hours, and may be called one; it is resolved the same day. So may the beat of a perfectly regular
-sawtooth that is sampled fewer than a dozen times a tooth.
+quiet hours looks like a leak for nine hours, and may be called one; it is resolved the same day. Nor, with or
+without them: the beat of a perfectly regular sawtooth that is sampled fewer than a dozen times a tooth may be
+taken for growth.
 """
 
 from __future__ import annotations
