@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from otel_memleak.types import MB
 from property.strategies import Samples, innocent, junk, leaking, leaks, quiet
 
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 either = st.one_of(leaking(), innocent())
 
 NAMES = (

@@ -12,6 +12,8 @@ both look the same. What is done here about it, in the order of the modules:
 ``_watch``      applies these to every window of every width, at a bounded cost per sample
 ``_progress``   follows a leak that was found: rate, onset, end
 ``_lives``, ``_heritage``, ``state``   what earlier lives of a restarting process add; what is handed on
+``_witnesses``  what else a process says of its memory, and what that changes: ``_load`` (requests as a second
+                clock and another explanation), ``_filling`` (bounded caches), ``_track`` (what was said)
 ``_forecast``, ``_pattern``, ``_alerts``, ``_incidents``, ``_rss``   what is said about it, and when
 
 Measured on two labelled corpora (325 and 264 series of one hour to a week, innocent and leaking; default
@@ -42,9 +44,10 @@ constants to one corpus (precision 0.97 there, 0.77 on the other: so both were u
 left); a longest patience of 8 instead of 7 hours (precision +2 points on the second corpus, recall -3 on the
 first).
 
-What it cannot see: the first smooth daily rise of a process that starts in the quiet hours looks like a leak
-for nine hours, and may be called one; it is resolved the same day. So may the beat of a perfectly regular
-sawtooth that is sampled fewer than a dozen times a tooth.
+What it cannot see, unless requests are counted: the first smooth daily rise of a process that starts in the
+quiet hours looks like a leak for nine hours, and may be called one; it is resolved the same day. Nor, with or
+without them: the beat of a perfectly regular sawtooth that is sampled fewer than a dozen times a tooth may be
+taken for growth.
 """
 
 from __future__ import annotations

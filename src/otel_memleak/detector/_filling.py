@@ -24,7 +24,7 @@ def filling_doubt(
 
     They do as far as memory lies about as close to a line over their entries as to one over time, and that
     line ends below the limit when they are full. A leak beside a cache that hardly fills would leave
-    megabytes per entry, which its room would multiply beyond any limit; growth that goes on when they are full
+    megabytes per entry, which its room multiplies beyond any limit; growth that goes on when they are full
     leaves the line.
 
     Args:

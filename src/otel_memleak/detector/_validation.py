@@ -6,7 +6,6 @@ import math
 
 from otel_memleak.detector._rss import Threshold
 
-
 _SAFE = 1 << 60
 
 

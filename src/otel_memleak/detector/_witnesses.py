@@ -111,7 +111,8 @@ class Testimony:
         self._track: Track | None = None
         self._last = array("d", [UNKNOWN]) * _COLUMNS
         self._counter: float | None = None
-        self._beside = self._free = self._in_use = self._shift = 0.0
+        self._beside = self._free = self._shift = 0.0
+        self._in_use = float("-inf")
 
     @property
     def silent(self) -> bool:
@@ -145,11 +146,13 @@ class Testimony:
     def _take(self, elapsed_s: float, rss_bytes: float, news: bool) -> None:
         if self._track is None:
             self._track = Track(_COLUMNS, self._width)
-        before, last = self._retained(rss_bytes) if news else 0.0, self._last
+        before, last = self._held(rss_bytes), self._last
         self._beside = _or_zero(last[_SWAPPED]) - _or_zero(last[_FILE])
-        self._free, self._in_use = _or_zero(last[_KEPT]), _or_zero(last[_IN_USE])
+        self._free = _or_zero(last[_KEPT])
+        if last[_IN_USE] == last[_IN_USE]:
+            self._in_use = last[_IN_USE]
         if news:
-            self._shift += before - self._retained(rss_bytes)
+            self._shift += before - self._held(rss_bytes)
         self._track.add(elapsed_s, last)
 
     def _served(self, counter: float) -> float:
@@ -159,16 +162,18 @@ class Testimony:
         return _or_zero(self._last[_REQUESTS]) + more
 
     def _retained(self, rss_bytes: float) -> float:
-        """What of the resident memory is to be judged, by what was said last.
+        """What of the resident memory is to be judged, by what was said last."""
+        return max(_LEAST_BYTES, self._held(rss_bytes) + self._shift)
+
+    def _held(self, rss_bytes: float) -> float:
+        """Resident memory and swap, less what is nobody's.
 
         Pages that malloc has freed and given back inside its heap (``malloc_trim``) still count as kept: so
         what malloc says is in use bounds the remainder from below.
         """
         anonymous = rss_bytes + self._beside
         held = anonymous - self._free
-        if held < self._in_use:
-            held = max(held, min(anonymous, self._in_use))
-        return max(_LEAST_BYTES, held + self._shift)
+        return held if held >= self._in_use else max(held, min(anonymous, self._in_use))
 
     def views(self, evidence: Evidence, limit_bytes: float | None) -> Iterator[tuple[Evidence, float]]:
         """A window as it is to be judged, by one or two clocks, and the factor on the patience for each."""
