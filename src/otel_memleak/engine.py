@@ -279,8 +279,8 @@ class Engine:
             sampling_interval_seconds=settings.sampling_interval_seconds,
             baseline_window_seconds=settings.baseline_window_seconds,
             patience_seconds=settings.patience_seconds,
-            growth_warning_bytes_per_hour=settings.growth_warning_bytes_per_hour,
-            growth_critical_bytes_per_hour=settings.growth_critical_bytes_per_hour,
+            growth_warning_bytes_per_hour=_or_auto(settings.growth_warning_bytes_per_hour),
+            growth_critical_bytes_per_hour=_or_auto(settings.growth_critical_bytes_per_hour),
             rss_warning_bytes=_threshold(settings.rss_warning_bytes, host, HOST_RSS_WARNING_BYTES),
             rss_critical_bytes=_threshold(settings.rss_critical_bytes, host, HOST_RSS_CRITICAL_BYTES),
             alert_interval_seconds=settings.alert_interval_seconds,
@@ -373,6 +373,11 @@ class Engine:
             self._diagnoser.forget()
         if self._routes is not None:
             self._routes.forget()
+
+
+def _or_auto(configured: float | None) -> float | Literal["auto"]:
+    """The detector's notion of a rate: a number, or ``auto``."""
+    return "auto" if configured is None else configured
 
 
 def _threshold(configured_bytes: float | None, host: bool, host_bytes: float) -> float | Literal["auto"]:

@@ -30,8 +30,8 @@ class Settings(NamedTuple):
         baseline_window_seconds: Span of the samples whose median is the baseline.
         patience_seconds: How long growth is watched before it is a leak; None adapts it to the headroom.
         history_size: Samples kept at full resolution.
-        growth_warning_bytes_per_hour: Rate from which growth matters by itself.
-        growth_critical_bytes_per_hour: Rate from which a leak is critical.
+        growth_warning_bytes_per_hour: Rate from which growth matters by itself; None adapts it.
+        growth_critical_bytes_per_hour: Rate from which a leak is critical; None adapts it.
         rss_warning_bytes: Resident memory that warns; None derives it from the limit, 0 switches it off.
         rss_critical_bytes: Resident memory that is critical; None and 0 as above.
         memory_limit_bytes: Configured limit; None finds it out.
@@ -50,8 +50,8 @@ class Settings(NamedTuple):
     baseline_window_seconds: float
     patience_seconds: float | None
     history_size: int
-    growth_warning_bytes_per_hour: float
-    growth_critical_bytes_per_hour: float
+    growth_warning_bytes_per_hour: float | None
+    growth_critical_bytes_per_hour: float | None
     rss_warning_bytes: float | None
     rss_critical_bytes: float | None
     memory_limit_bytes: int | None
@@ -221,10 +221,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
             "the shorter, at most 12 h"),
     Setting("history_size", "history_size", _integer(10, 1_000_000), 1000, 1000,
             "samples kept at full resolution"),
-    Setting("growth_warning", "growth_warning_bytes_per_hour", _megabytes(), 50, 10,
-            "MB/h from which growth matters by itself"),
-    Setting("growth_critical", "growth_critical_bytes_per_hour", _megabytes(), 100, 100,
-            "MB/h from which a leak is critical"),
+    Setting("growth_warning", "growth_warning_bytes_per_hour", _auto_or(_megabytes()), 50, 10,
+            "MB/h from which growth matters by itself; auto: what would use up the headroom in a day, above "
+            "the noise"),
+    Setting("growth_critical", "growth_critical_bytes_per_hour", _auto_or(_megabytes()), 100, 100,
+            "MB/h from which a leak is critical; auto: what would use up the headroom in four hours"),
     Setting("rss_warning", "rss_warning_bytes", _auto_or(_megabytes()), "auto", "auto",
             "MB of resident memory that warn; 0: off; auto: 80 % of the limit, 256 where there is none "
             "but the host's"),
@@ -316,9 +317,10 @@ def _settle(
 
 def _in_order(settings: Settings, warn: Callable[[str], None]) -> Settings:
     """A critical threshold below its warning could never be told apart from it: lift it."""
-    if settings.growth_critical_bytes_per_hour < settings.growth_warning_bytes_per_hour:
+    warning, critical = settings.growth_warning_bytes_per_hour, settings.growth_critical_bytes_per_hour
+    if warning is not None and critical is not None and critical < warning:
         warn("growth_critical is below growth_warning; using growth_warning for both")
-        settings = settings._replace(growth_critical_bytes_per_hour=settings.growth_warning_bytes_per_hour)
+        settings = settings._replace(growth_critical_bytes_per_hour=warning)
     if settings.rss_critical_bytes and settings.rss_critical_bytes < (settings.rss_warning_bytes or 0):
         warn("rss_critical is below rss_warning; using rss_warning for both")
         settings = settings._replace(rss_critical_bytes=settings.rss_warning_bytes)

@@ -13,6 +13,7 @@ from otel_memleak.detector._evidence import (
     accelerates,
     clear_of_noise,
     credible,
+    crookedness,
     decelerates,
     doubt,
     going_on,
@@ -226,7 +227,22 @@ def test_patience_is_a_share_of_the_time_left() -> None:
     short, double = patience.needed_s(line, 142.0 * MB), patience.needed_s(line, 152.0 * MB)
 
     assert double == pytest.approx(2.0 * short, rel=0.05)
-    assert patience.needed_s(line, 1e6 * MB) == pytest.approx(7 * 3600.0, rel=0.02)
+    assert patience.needed_s(line, 1e6 * MB) == pytest.approx(3.5 * 3600.0, rel=0.02)
+
+
+def test_growth_that_bends_is_watched_longer_where_there_is_room() -> None:
+    """A straight line says in hours what a curve takes a working day to say; at the start both say less."""
+    before = [100.0 * MB] * 40
+    line = [*before, *(100.0 * MB + i * MB for i in range(1, 33))]
+    curve = [*before, *(100.0 * MB + i**1.6 * MB / 8 for i in range(1, 33))]
+    patience = Patience(None, 300.0)
+    straight, bent, young = (
+        patience.needed_s(evidence(values), 1e6 * MB) for values in (line, curve, line[40:])
+    )
+
+    assert crookedness(evidence(line)) < 0.05 < 0.3 < crookedness(evidence(curve))
+    assert bent > 1.8 * straight
+    assert young == pytest.approx(1.3 * straight, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from otel_memleak.detector import LeakDetector
+from otel_memleak.detector._alerts import GrowthRules
+from otel_memleak.detector._trend import fit
 from otel_memleak.types import MB
 from property.strategies import HOUR, fed, leaks, linear, numbered, quiet, sampled
 
@@ -44,6 +46,52 @@ def test_slow_growth_towards_a_limit_is_a_forecast() -> None:
 
     assert leaks(fed(quiet(512.0), samples))[0].reason == "forecast"
     assert leaks(fed(quiet(), samples))[0].reason == "growth"
+
+
+AUTO = {"growth_warning_bytes_per_hour": "auto", "growth_critical_bytes_per_hour": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("limit_mb", "fired"),
+    [(400.0, "growth_critical"), (1600.0, "growth_warning"), (20_000.0, "the limit will be reached")],
+)
+def test_automatic_rates_follow_the_headroom(limit_mb: float, fired: str) -> None:
+    """The same 55 MB/h is critical, a warning or neither, by what it leaves; the alert says which and why."""
+    alert = leaks(fed(quiet(limit_mb, **AUTO), sampled(linear(150, 55), 24.0)))[0]
+
+    assert alert.why.endswith(fired) or f"{fired} (" in alert.why
+    assert ("auto: the headroom in" in alert.why) == fired.startswith("growth")
+    assert alert.severity == ("critical" if fired == "growth_critical" else "warning")
+    assert alert.reason == ("growth" if fired.startswith("growth") else "forecast")
+
+
+def test_automatic_rates_scale_with_the_process() -> None:
+    """A process ten times as large, that grows ten times as fast, gets the same severity and reason."""
+    small = leaks(fed(quiet(1600.0, **AUTO), sampled(linear(150, 55), 24.0)))[0]
+    large = leaks(fed(quiet(16_000.0, **AUTO), sampled(linear(1500, 550), 24.0)))[0]
+
+    assert (small.severity, small.reason) == (large.severity, large.reason) == ("warning", "growth")
+
+
+def test_an_automatic_rate_is_above_the_noise() -> None:
+    """Where the noise of an hour is more than the headroom of a day, the noise is the threshold."""
+    line = [(60.0 * i, (400.0 + i / 60.0 + (0.5 if i % 2 else 0.0)) * MB) for i in range(32)]
+    trend = fit([t for t, _ in line], [v for _, v in line])
+    rules = GrowthRules(warning=None, critical=None, window_s=300.0)
+
+    assert rules.warning_rate(trend, 0.1 * MB).origin == "3 sigma of the noise"
+    assert rules.warning_rate(trend, 0.1 * MB).bytes_per_second == pytest.approx(3 * trend.sigma_bytes / HOUR)
+    assert rules.warning_rate(trend, 100 * MB).origin == "the headroom in 24.0 h"
+
+
+def test_a_rate_of_the_user_bounds_an_automatic_one() -> None:
+    """Critical is never below warning, whichever of the two is automatic."""
+    trend = fit([float(i) for i in range(32)], [float(i) for i in range(32)])
+    fixed_warning = GrowthRules(warning=9.0, critical=None, window_s=300.0)
+    fixed_critical = GrowthRules(warning=None, critical=0.1, window_s=300.0)
+
+    assert fixed_warning.critical_rate(trend, 1.0).bytes_per_second == 9.0
+    assert fixed_critical.warning_rate(trend, 1e9).bytes_per_second == 0.1
 
 
 def test_a_limit_that_comes_near_is_critical() -> None:

@@ -201,6 +201,20 @@ def test_a_critical_threshold_is_never_below_its_warning() -> None:
     assert len(warnings) == 2
 
 
+def test_growth_rates_may_be_automatic() -> None:
+    """From an argument and from the environment; an automatic rate has no order with a fixed one."""
+    warnings: list[str] = []
+    environ = {"OTEL_PYTHON_MEMLEAK_GROWTH_WARNING": "auto", "OTEL_PYTHON_MEMLEAK_GROWTH_CRITICAL": "0.5"}
+
+    from_environment = resolve(environ=environ, warn=warnings.append)
+    from_argument = resolve({"growth_critical": "AUTO", "growth_warning": 300}, warn=warnings.append)
+
+    assert from_environment.growth_warning_bytes_per_hour is None
+    assert from_environment.growth_critical_bytes_per_hour == 0.5 * MB
+    assert from_argument.growth_critical_bytes_per_hour is None
+    assert warnings == []
+
+
 def test_values_of_the_file_are_told_from_arguments() -> None:
     """The configurator turns the file into keywords: they must stay weaker than the environment."""
     config = MemLeakConfig(history_size=13, tier=None)

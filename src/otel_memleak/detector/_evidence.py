@@ -30,7 +30,6 @@ _STEP_SCALE = 7.0
 _STEP_SHARE = 0.15
 _PAUSE_SCALE = 1.2
 _PAUSE_SHARE = 0.7
-_YOUTH_SCALE = 0.15
 _BEND = 0.1
 
 
@@ -134,9 +133,15 @@ def decelerates(evidence: Evidence) -> bool:
     return falling and last < evidence.trend.slope - slack
 
 
+def crookedness(evidence: Evidence) -> float:
+    """How far the quarter that differs most is from the slope of the whole, as a share of it."""
+    slope = evidence.trend.slope
+    return max(abs(quarter - slope) for quarter in evidence.trend.quarters) / slope
+
+
 def doubt(evidence: Evidence) -> float:
     """By how much the doubts prolong patience; one when there are none."""
-    return _noise(evidence) * _step(evidence) * _pause(evidence) * (1.0 + _YOUTH_SCALE * youth(evidence))
+    return _noise(evidence) * _step(evidence) * _pause(evidence)
 
 
 def _noise(evidence: Evidence) -> float:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from otel_memleak.detector._evidence import Evidence, accelerates, decelerates, doubt, youth
+from otel_memleak.detector._evidence import Evidence, accelerates, crookedness, decelerates, doubt, youth
 
 _HOUR = 3600.0
 _SHARE_OF_TIME_LEFT = 0.6
-"""0.5 accuses a twentieth more of the innocent; 0.7 leaves little time to do something about it."""
+_YOUNG_SHARE = 0.1
+"""0.5 accuses three innocent more in a hundred; 0.7 leaves little time to do something about it."""
 
+_STRAIGHT_S = 3.5 * _HOUR
+_YOUNG_STRAIGHT = 0.3
 _LONGEST_S = 7.0 * _HOUR
-"""Longer than most working days fill caches; a first daily rise lasts longer, and raises doubts."""
+_STRAIGHT_WITHIN = 0.05
+_CROOKED_PROLONGS = 10.0
+"""What is watched at most: half a working day, more at the start of a process, when every quarter of the
+window grows like the whole, and a whole one when they differ. The day, caches and pools bend within hours."""
 
 _SHORTEST_WINDOWS = 0.2
 _YOUNG_WINDOWS = 3.0
@@ -51,22 +57,32 @@ class Patience(NamedTuple):
             limit_bytes: The limit, if any.
             factor: What witnesses beside resident memory make of it; never less than the user has set.
         """
-        doubts = doubt(evidence)
+        doubts, young = doubt(evidence), youth(evidence)
         if self.fixed_s is not None:
             fading = _FADING_PROLONGS if decelerates(evidence) else 1.0
             small = max(1.0, _FULL_RISE_SHARE * evidence.level_bytes / evidence.rise_bytes)
+            doubts *= 1.0 + _YOUNG_SHARE * young
             needed = self.fixed_s * fading * small * math.pow(doubts, _DOUBT_IN_FIXED)
             return max(self.fixed_s, factor * needed)
-        shortest = self.baseline_window_s * (_SHORTEST_WINDOWS + _YOUNG_WINDOWS * youth(evidence))
-        share = _SHARE_OF_TIME_LEFT * time_left_s(evidence, limit_bytes)
-        return max(shortest, factor * doubts * min(share, _LONGEST_S))
+        shortest = self.baseline_window_s * (_SHORTEST_WINDOWS + _YOUNG_WINDOWS * young)
+        share = _SHARE_OF_TIME_LEFT * (1.0 + _YOUNG_SHARE * young)
+        watched = min(share * time_left_s(evidence, limit_bytes), _longest_s(evidence))
+        return max(shortest, factor * doubts * watched)
 
     def most_strength(self, span_s: float, rise_bytes: float, headroom: float) -> float:
         """Time watched over time needed, if nothing about a rise were doubtful; cheap to know beforehand."""
         if self.fixed_s is not None:
             return span_s / self.fixed_s
-        by_time = span_s / _LONGEST_S
+        by_time = span_s / _STRAIGHT_S
         return max(by_time, rise_bytes / (_SHARE_OF_TIME_LEFT * headroom)) if headroom > 0.0 else math.inf
+
+
+def _longest_s(evidence: Evidence) -> float:
+    """Seconds that growth is watched where there is plenty of room."""
+    young = youth(evidence)
+    crooked = max(0.0, crookedness(evidence) - _STRAIGHT_WITHIN)
+    straight = _STRAIGHT_S * (1.0 + _YOUNG_STRAIGHT * young)
+    return min(straight * (1.0 + _CROOKED_PROLONGS * crooked), _LONGEST_S * (1.0 + _YOUNG_SHARE * young))
 
 
 def headroom_bytes(level_bytes: float, limit_bytes: float | None) -> float:

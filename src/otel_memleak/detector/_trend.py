@@ -80,10 +80,7 @@ def sketch(times_s: Sequence[float], values: Sequence[float]) -> Sketch:
 
 def _apart(times: Sequence[float], values: Sequence[float], lag: int) -> list[float]:
     """Slopes between the points so many places apart."""
-    return [
-        (v - u) / (t - s)
-        for s, u, t, v in zip(times, values, times[lag:], values[lag:], strict=False)
-    ]
+    return [(v - u) / (t - s) for s, u, t, v in zip(times, values, times[lag:], values[lag:], strict=False)]
 
 
 def fit(times_s: Sequence[float], values: Sequence[float]) -> Trend:

@@ -25,7 +25,7 @@ _SIZES = (WINDOW, 29, 26, 23, 20, 17, 12)
 again, because finer ones may miss the troughs between two batches."""
 
 DUE_EVERY = (4, 4, 2, 2) + (MAX_LEVELS - 4) * (1,)
-"""After how many closed buckets a level is judged: up to an eighth of a window, less where it costs nothing."""
+"""After how many closed buckets a level is judged: up to an eighth of a window, less where it is cheap."""
 
 _BUCKETS_PER_WIDTH = 80
 _SUSPECT = 0.5

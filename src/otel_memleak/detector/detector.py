@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import Literal
 
 from otel_memleak.detector._alerts import GrowthRules, Moment, carried_over_alert, leak_alert, rss_alert
 from otel_memleak.detector._baseline import Baseline
@@ -11,6 +12,7 @@ from otel_memleak.detector._forecast import Forecast, forecast
 from otel_memleak.detector._heritage import Heritage
 from otel_memleak.detector._incidents import Incident
 from otel_memleak.detector._lives import line, present
+from otel_memleak.detector._patience import headroom_bytes
 from otel_memleak.detector._progress import Progress
 from otel_memleak.detector._rss import RssWatch, Threshold, resolve_thresholds
 from otel_memleak.detector._timeline import Timeline
@@ -21,7 +23,6 @@ from otel_memleak.detector.state import DetectorState, OpenIncident, Plain
 from otel_memleak.types import MB, LeakAlert, Severity, State
 
 _HOUR = 3600.0
-_NEAR_WINDOWS = 12.0
 _MOST_BYTES = 2.0**60
 _LATEST_S = 1e12
 _SOON_SPANS = 3.0
@@ -46,10 +47,10 @@ class LeakDetector:
         baseline_window_seconds: Time the samples span whose median is the baseline; the unit of the short
             time scales.
         patience_seconds: How long growth is watched before it is called a leak. None: the less time is left
-            to the limit the shorter, about 7 hours where there is plenty, more where the
-            growth is in doubt.
-        growth_warning_bytes_per_hour: Rate from which an alert's reason is the growth itself.
-        growth_critical_bytes_per_hour: Rate from which an alert is critical.
+            to the limit the shorter, 3 to 7 hours where there is plenty, more where the growth is in doubt.
+        growth_warning_bytes_per_hour: Rate from which an alert's reason is the growth itself; ``"auto"``
+            follows the headroom and the noise of the process: what would use up the headroom in a day.
+        growth_critical_bytes_per_hour: Rate from which an alert is critical; ``"auto"``: in four hours.
         rss_warning_bytes: Resident memory to warn at; ``"auto"`` is 80 % of the limit, or 256 MB without
             one; None or 0 is off.
         rss_critical_bytes: Resident memory to alarm at; ``"auto"`` is 90 % of the limit, or 512 MB without
@@ -68,8 +69,8 @@ class LeakDetector:
         sampling_interval_seconds: float = 60.0,
         baseline_window_seconds: float = 300.0,
         patience_seconds: float | None = None,
-        growth_warning_bytes_per_hour: float = 50.0 * MB,
-        growth_critical_bytes_per_hour: float = 100.0 * MB,
+        growth_warning_bytes_per_hour: float | Literal["auto"] = 50.0 * MB,
+        growth_critical_bytes_per_hour: float | Literal["auto"] = 100.0 * MB,
         rss_warning_bytes: Threshold = "auto",
         rss_critical_bytes: Threshold = "auto",
         alert_interval_seconds: float = 3600.0,
@@ -80,9 +81,9 @@ class LeakDetector:
         window = positive("baseline_window_seconds", baseline_window_seconds)
         patience = None if patience_seconds is None else positive("patience_seconds", patience_seconds)
         self._rules = GrowthRules(
-            warning=positive("growth_warning_bytes_per_hour", growth_warning_bytes_per_hour) / _HOUR,
-            critical=positive("growth_critical_bytes_per_hour", growth_critical_bytes_per_hour) / _HOUR,
-            near_s=_NEAR_WINDOWS * window,
+            warning=_rate("growth_warning_bytes_per_hour", growth_warning_bytes_per_hour),
+            critical=_rate("growth_critical_bytes_per_hour", growth_critical_bytes_per_hour),
+            window_s=window,
         )
         self._rss_settings = (
             threshold("rss_warning_bytes", rss_warning_bytes),
@@ -323,7 +324,8 @@ class LeakDetector:
 
     def _severity(self, trend: Trend) -> Severity:
         ahead = forecast(self._limit, self._rss, trend)
-        return self._rules.severity(trend.slope, ahead.seconds if ahead is not None else None)
+        headroom = headroom_bytes(self._rss, self._limit)
+        return self._rules.severity(trend, headroom, ahead.seconds if ahead is not None else None)
 
     def _announce(self, elapsed: float) -> LeakAlert | None:
         said = self._leak.announce(elapsed)
@@ -361,6 +363,11 @@ class LeakDetector:
             baseline_bytes=self._baseline.value_bytes,
             limit_bytes=self._limit,
         )
+
+
+def _rate(name: str, value: float | Literal["auto"]) -> float | None:
+    """Bytes per second; None for automatic."""
+    return None if value == "auto" else positive(name, value, zero=True) / _HOUR
 
 
 def _random_id() -> str:
