@@ -152,7 +152,9 @@ def leak_alert(
         time_to_limit_high_s=ahead.high if ahead is not None else None,
         pattern=progress.pattern,
         growth_bytes_per_request=None if over else context.bytes_per_request,
-        why=progress.ending if over else "; ".join((why, rules.why(trend, headroom, left_s), *context.remarks)),
+        why=progress.ending
+        if over
+        else "; ".join((why, rules.why(trend, headroom, left_s), *context.remarks)),
     )
 
 
@@ -168,7 +170,9 @@ def carried_over_alert(moment: Moment, rules: GrowthRules, slope: float) -> Leak
         event="memleak.resolved",
         id=moment.id,
         severity=moment.severity,
-        reason=rules.reason_of_rate(slope, headroom_bytes(moment.rss_bytes, moment.limit_bytes), moment.limit_bytes),
+        reason=rules.reason_of_rate(
+            slope, headroom_bytes(moment.rss_bytes, moment.limit_bytes), moment.limit_bytes
+        ),
         time_s=moment.time_s,
         rss_bytes=moment.rss_bytes,
         baseline_bytes=moment.baseline_bytes,
