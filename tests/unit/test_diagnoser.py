@@ -14,7 +14,9 @@ from otel_memleak.guard import Guard
 from otel_memleak.testing import ManualClock
 from otel_memleak.types import MB, Diagnosis, LeakAlert, Sample
 
-WAIT_S = 60.0
+pytestmark = pytest.mark.timeout(600)
+WAIT_S = 240.0
+"""A real census of the test session, on a machine that may have much else to do."""
 
 
 class Told:

@@ -8,8 +8,8 @@ The witnesses, and what they cover (by experiment, CPython 3.10 to 3.13, glibc 2
 * malloc's bytes in use count the larger blocks and native code together, not the arenas.
 
 So growth with a block for every few kilobytes is Python's, and growth of malloc without blocks is not.
-Where the line runs was measured on twenty leaks that shipped in public packages: Python's grew by 32
-to 4,100 bytes a block, native ones but one by more than 150,000 (the blocks of whatever else happened).
+Where the line runs was measured on leaks of real packages, in Python and in C: Python's grew by 32 to
+4,100 bytes a block, native ones but one by more than 150,000 (the blocks of whatever else happened).
 A leak of both at once, in C code that loses a reference to a wrapper and the native memory under it,
 looks like Python's. Python objects of more than 5 KB (images, buffers) are beyond that line: only
 tracing or a census of the heap tells them from native memory, and both are taken into account when
