@@ -239,7 +239,8 @@ class Engine:
     def peek(self) -> None:
         """Read resident memory alone, between two samples, because the limit is near."""
         if self.status is not None:
-            rss_bytes = self._surroundings.read_rss_bytes()
+            read = self._surroundings.read_rss_bytes()
+            rss_bytes = read.rss_bytes if isinstance(read, Resident) else read
             self._epilogue.look(self._surroundings.clock.monotonic_s(), rss_bytes, self.status)
 
     def _restore(self, detector: LeakDetector) -> None:

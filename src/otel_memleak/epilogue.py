@@ -163,7 +163,7 @@ class Epilogue:
             attributes = notice[0].attributes
             if semconv.PROCESS_RSS in attributes:
                 attributes[semconv.PROCESS_RSS] = rss_bytes
-            self._alerts.send(replace(notice[0], body=body, unix_time_s=self._clock.unix_s()))
+            self._alerts.send(notice[0]._replace(body=body, unix_time_s=self._clock.unix_s()))
             if notice[1] is not None:
                 self._count(notice[1])
         alerts = self._alerts

@@ -120,7 +120,9 @@ def present(envelope: Envelope, elapsed_s: float, start_up_s: float) -> Span | N
             at = bisect_left(level.times, begin)
             if len(level.times) - at < MIN_POINTS:
                 return None
-            return Span(weigh(Window(level.times[at:], level.lows[at:]), envelope, index), index)
+            window = Window(level.times[at:], level.lows[at:])
+            past = envelope.before(window.times_s[0], index)
+            return Span(weigh(window, level.highs[at:], past, envelope.start_s), index)
     return None
 
 
