@@ -153,3 +153,13 @@ def test_no_room_is_refused() -> None:
 
 def _word(rng: Random) -> str:
     return "GET /" + "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(12))
+
+
+def test_the_lock_may_be_replaced_while_it_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked child's sampling thread may be counting already when the lock is made anew."""
+    tally = RouteTally()
+    monkeypatch.setattr(tally, "_drain", tally.after_fork_in_child)
+
+    tally.settle()
+
+    assert not tally._lock.locked()
