@@ -34,6 +34,12 @@ $(VENV)/.lint: pyproject.toml $(BIN)/python
 	$(PIP) install --group lint
 	@touch $@
 
+.venv-deployments/.done: pyproject.toml $(BIN)/python
+	$(BIN)/python -m venv .venv-deployments
+	.venv-deployments/bin/python -m pip --disable-pip-version-check -q install 'pip >= 25.1'
+	.venv-deployments/bin/python -m pip --disable-pip-version-check -q install -e '.[auto,tui]' --group deployments
+	@touch $@
+
 demo: $(VENV)/.demo ## a leaking service is found out, a healthy one is left in peace (one minute, no network)
 	@$(BIN)/otel-memleak demo
 
@@ -49,7 +55,25 @@ $(VENV)/.frameworks: pyproject.toml $(BIN)/python
 	@touch $@
 
 test-slow: $(VENV)/.test $(VENV)/.frameworks ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow --timeout 600 --ignore tests/ops
+	$(BIN)/python -m pytest -m slow --timeout 600 --ignore tests/ops --ignore tests/deployments
+
+test-deployments: .venv-deployments/.done ## real servers with several workers (half an hour; builds uWSGI, needs a C compiler)
+	.venv-deployments/bin/python -m pytest -n 0 -m slow tests/deployments
+
+soak: $(VENV)/.test ## we never leak: hours; SOAK="--cycles 1000 --samples 100000 --alerts 1000 --seconds 120" for minutes
+	$(BIN)/python tests/benchmarks/soak.py $(SOAK)
+
+sbom: $(BIN)/python ## a software bill of materials of an installation, in dist/sbom.json (CycloneDX)
+	rm -rf .venv-sbom && $(BIN)/python -m venv .venv-sbom/installed && $(BIN)/python -m venv .venv-sbom/tool
+	.venv-sbom/installed/bin/python -m pip -q install '.[auto]'
+	.venv-sbom/tool/bin/python -m pip -q install cyclonedx-bom
+	mkdir -p dist && .venv-sbom/tool/bin/cyclonedx-py environment --output-file dist/sbom.json .venv-sbom/installed
+
+reproducible: $(BIN)/python ## build twice and compare, byte by byte
+	$(PIP) install build
+	SOURCE_DATE_EPOCH=1700000000 $(BIN)/python -m build -o .venv/first >/dev/null
+	SOURCE_DATE_EPOCH=1700000000 $(BIN)/python -m build -o .venv/second >/dev/null
+	diff -r .venv/first .venv/second && sha256sum .venv/first/*
 
 e2e: $(VENV)/.test ## the shipped Collector configuration with the real programs, built from source where need be (needs Go)
 	$(BIN)/python collector/programs.py

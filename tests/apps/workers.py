@@ -1,12 +1,13 @@
 """Starts workers in the given way; each of them allocates 60 MB and stays for a while.
 
-python workers.py fork|multiprocessing-fork|spawn|forkserver|pool SECONDS
+python workers.py fork|multiprocessing-fork|spawn|forkserver|pool|storm SECONDS
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -35,8 +36,27 @@ def fork_by_hand(seconds: float) -> None:
         os.waitpid(pid, 0)
 
 
+def storm(seconds: float) -> None:
+    """Forty forks at all moments of the parent's collections; one child in ten is a subprocess's."""
+    pids = []
+    for number in range(40):
+        pid = os.fork()
+        if pid == 0:
+            if number % 10 == 0:
+                subprocess.run(["true"], preexec_fn=os.getpid, check=True)
+            time.sleep(seconds)
+            os._exit(0)
+        pids.append(pid)
+        time.sleep(0.05 + 0.013 * (number % 7))
+    for pid in pids:
+        os.waitpid(pid, 0)
+
+
 def main(kind: str, seconds: float) -> None:
     """Start the workers and wait for them."""
+    if kind == "storm":
+        storm(seconds)
+        return
     if kind == "fork":
         fork_by_hand(seconds)
         return

@@ -158,7 +158,7 @@ def alerts(times: int) -> tuple[Reading, Reading]:
     """Memory goes up and down through a threshold, and every crossing is told."""
     sdk = Sdk()
     engine, clock = simulated(
-        sdk, lambda s: (300 if s // 180 % 2 else 100) * MB, sampling_interval=60_000, baseline_window=300_000,
+        sdk, lambda s: (300 if s // 600 % 2 else 100) * MB, sampling_interval=60_000, baseline_window=300_000,
         rss_warning=200, rss_critical=0, alert_interval=0,
     )  # fmt: skip
     told = count()

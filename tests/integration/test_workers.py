@@ -51,3 +51,21 @@ def test_every_worker_reports_its_own_memory_under_its_own_identity(kind: str) -
     alerts = {str(p.process.instance_id): p.value for p in receiver.metrics("memleak.alerts")}
     assert set(alerts.values()) == {0}
     assert "Traceback" not in service.output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_no_worker_is_silent_whenever_it_was_forked() -> None:
+    """Forty forks while the parent collects its metrics every other second: forty-one processes export.
+
+    The parent has sent an alert before; every child counts its own and only its own.
+    """
+    settings = {"OTEL_METRIC_EXPORT_INTERVAL": "2000", "OTEL_PYTHON_MEMLEAK_RSS_WARNING": "1"}
+    with Service("workers.py", "storm", "20", prefix="memleak", **settings) as service:
+        assert service.finish(timeout_s=300) == 0
+        rss = {point.process for point in service.receiver.metrics("memleak.process.rss")}
+        counts = {p.series: p for p in service.receiver.metrics("memleak.alerts") if p.value}
+        assert "otel_memleak failed" not in service.output
+
+    assert len(rss) == 41
+    assert {point.value for point in counts.values()} == {1}

@@ -166,3 +166,14 @@ def test_the_total_counts_every_call_and_never_falls() -> None:
             before = tally.total()
 
     assert tally.total() == 2000
+
+
+def test_the_lock_may_be_replaced_while_it_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked child's sampling thread may be counting already when the lock is made anew."""
+    tally = RouteTally()
+    tally.count("GET /")
+    monkeypatch.setattr(tally, "_drain", tally.after_fork_in_child)
+
+    tally.settle()
+
+    assert not tally._lock.locked()

@@ -80,11 +80,12 @@ class RouteTally:
         """Work off the queue, unless another thread is doing so."""
         if not self._pending:
             return
-        if self._lock.acquire(blocking=False):
+        lock = self._lock  # after a fork it may be replaced while this thread is at work
+        if lock.acquire(blocking=False):
             try:
                 self._drain()
             finally:
-                self._lock.release()
+                lock.release()
 
     def counts(self) -> dict[str, int]:
         """Calls so far by name, and of everything else under ``(other)``."""
