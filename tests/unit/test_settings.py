@@ -29,6 +29,7 @@ CONTRACT = {
     "state_file": (None, None),
     "alert_targets": ("log,span_event", "log,span_event"),
     "excluded_metrics": ((), ()),
+    "overhead_budget": (0.1, 0.1),
 }
 
 GARBAGE = {
@@ -49,6 +50,7 @@ GARBAGE = {
     "state_file": ["a\0b"],
     "alert_targets": ["email", "log,email", ","],
     "excluded_metrics": [],
+    "overhead_budget": ["x", "-0.1", "101", "nan"],
 }
 
 ALL_GARBAGE = [(name, value) for name, values in GARBAGE.items() for value in values]
