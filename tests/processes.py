@@ -58,6 +58,7 @@ class Service:
         command = command or [sys.executable, str(APPS / arguments[0]), *arguments[1:]]
         # A file, not a pipe: nobody reads while the program runs, and a full pipe would stop it.
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in close()
+        self._printed = ""
         self.process = subprocess.Popen(
             [LAUNCHER, *command], env=environment(**settings), stdout=self._log, stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -72,14 +73,17 @@ class Service:
     @property
     def output(self) -> str:
         """What it and its children have printed so far."""
-        self._log.seek(0)
-        return self._log.read()
+        if not self._log.closed:
+            self._log.seek(0)
+            self._printed = self._log.read()
+        return self._printed
 
     def close(self) -> None:
         """End the process and its children if need be, and the receiver."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        _ = self.output  # may still be asked for
         self._log.close()
         self.receiver.close()
 

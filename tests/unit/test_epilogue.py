@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ class Process:
             self.alerts,
             None,
             self,
-            Surroundings(self.clock, self.rss_bytes, lambda configured: LIMIT),
+            Surroundings(self.clock, self.rss_bytes, lambda configured: LIMIT, make_kinds=None),
             guard=self.guard,
         )
         assert self.engine._keeper is not None
@@ -114,7 +113,7 @@ def test_the_diagnosis_goes_out_again_under_the_incidents_id(
     process = Process(leaking, telemetry, path)
     process.live(5 * 3600)
     leak = next(alert for alert in process.heard if alert.event == "memleak.leak")
-    process.engine._tell_diagnosis(replace(DIAGNOSIS, alert_id=leak.id))
+    process.engine._tell_diagnosis(DIAGNOSIS._replace(alert_id=leak.id))
     assert process.flushes == []
 
     process.until_killed()

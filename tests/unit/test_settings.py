@@ -29,7 +29,6 @@ CONTRACT = {
     "state_file": (None, None),
     "alert_targets": ("log,span_event", "log,span_event"),
     "excluded_metrics": ((), ()),
-    "overhead_budget": (0.1, 0.1),
 }
 SINCE = {"overhead_budget": (0.1, 0.1)}
 """Settings that came later."""
