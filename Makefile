@@ -54,8 +54,14 @@ $(VENV)/.frameworks: pyproject.toml $(BIN)/python
 	$(VENV)/frameworks/bin/python -m pip --disable-pip-version-check -q install -e '.[auto]' --group frameworks
 	@touch $@
 
-test-slow: $(VENV)/.test $(VENV)/.frameworks ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow --timeout 600 --ignore tests/ops --ignore tests/deployments
+LIVE := tests/integration/test_frameworks.py tests/integration/test_witnesses_live.py
+
+test-slow: $(VENV)/.test ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow -n 2 --timeout 600 --ignore tests/ops --ignore tests/deployments \
+		$(addprefix --ignore ,$(LIVE))
+
+test-live: $(VENV)/.test $(VENV)/.frameworks ## six frameworks and a dozen programs, leaky and innocent, for a minute or two each
+	$(BIN)/python -m pytest -m slow -n 2 --timeout 600 $(LIVE)
 
 test-deployments: .venv-deployments/.done ## real servers with several workers (half an hour; builds uWSGI, needs a C compiler)
 	.venv-deployments/bin/python -m pytest -n 0 -m slow tests/deployments
