@@ -64,7 +64,7 @@ def leave_alone(is_no_worker: Callable[[], bool]) -> None:
 
 def unnoticed() -> bool:
     """Whether this process was forked in C, so that nobody's Python hooks have run in it."""
-    return _known["pid"] != os.getpid()
+    return bool(_hooked) and _known["pid"] != os.getpid()
 
 
 def notice() -> None:

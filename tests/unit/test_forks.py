@@ -1,0 +1,56 @@
+"""Noticing a fork, and where there was none."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from otel_memleak import forks, frames
+
+
+class Thread:
+    """Something that is told."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def after_fork_in_child(self) -> None:
+        self.told += 1
+
+    def stop(self) -> None:
+        pass
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of this process, given back after the test."""
+    monkeypatch.setattr(forks, "_known", dict(forks._known))
+    monkeypatch.setattr(frames, "_stale", [])
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_process_that_nobody_watches_has_missed_no_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without hooks there is nothing to make up for, and the frames of threads may be looked at."""
+    monkeypatch.setattr(forks, "_hooked", [])
+    monkeypatch.setattr(forks, "_known", {"pid": 0})
+
+    forks.notice()
+
+    assert frames.thread_frames()
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_fork_in_c_is_made_up_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever notices first tells everybody, once; frames of threads that are no more are left alone."""
+    thread = Thread()
+    forks.register(thread)
+    monkeypatch.setattr(forks, "_listeners", {thread})
+    monkeypatch.setattr(forks, "_known", {"pid": os.getpid() + 1})
+
+    forks.notice()
+    forks.notice()
+
+    assert thread.told == 1
+    assert frames.thread_frames() == {}
+    forks.unregister(thread)
