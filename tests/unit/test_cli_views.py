@@ -258,6 +258,7 @@ def test_the_demo_succeeds_only_when_everything_holds() -> None:
     assert judge([Picture(shop), quiet], 100) is None
     assert judge([leaking(shop), quiet], 0.1) is None
     assert judge([leaking(shop)], 100) is None
+    assert judge([by_log_only, quiet], 10) is None, "its spans may be on their way"
     success = judge([leaking(shop), quiet], 100)
     assert success is not None
     assert success.success

@@ -36,6 +36,8 @@ _SAMPLING_INTERVAL_S: Final = 0.25
 _LOOK_EVERY_S: Final = 0.25
 _LINE_EVERY_S: Final = 4.0
 _LAST_SIGNALS_S: Final = 2.0
+_SPANS_AFTER_S: Final = 20.0
+"""A machine with much else to do may need so long to send what is on spans."""
 _STOP_S: Final = 5.0
 
 
@@ -99,6 +101,8 @@ def judge(found: Sequence[Picture], since_leak_s: float) -> Outcome | None:
     if leaky is None or healthy is None or not leaky.leaks or since_leak_s < _LAST_SIGNALS_S:
         return None
     if not leaky.leaks[0].on_spans:
+        if since_leak_s < _SPANS_AFTER_S:
+            return None
         return Outcome(False, "the leak arrived as a log record, but on no span")
     return Outcome(True, f"LEAK FOUND in {leaky.name}; {healthy.name} stayed quiet")
 
