@@ -75,8 +75,9 @@ def test_a_growing_global_is_named(leak: list[Record]) -> None:
     # Measured against what has leaked: the test session itself grows by more.
     second = look(3600.0, [first], growth_bytes_per_hour=700_000.0)
 
-    assert second.suspects[0].owner == f"{MODULE}:records"
-    assert second.suspects[0].growth_count_per_hour == 5000
+    # Not the first in every session: what pytest holds may grow meanwhile, and by more.
+    counts = {suspect.owner: suspect.growth_count_per_hour for suspect in second.suspects}
+    assert counts.get(f"{MODULE}:records") == 5000
     assert (second.in_process, "from inside" in second.limits) == (True, True)
 
 

@@ -16,7 +16,8 @@ both look the same. What is done here about it, in the order of the modules:
                 clock and another explanation), ``_filling`` (bounded caches), ``_track`` (what was said)
 ``_forecast``, ``_pattern``, ``_alerts``, ``_incidents``, ``_rss``   what is said about it, and when
 
-Measured on two labelled corpora (325 series, and the 528 of ``make bench-detection``; one hour to a week,
+Measured on two labelled corpora (325 series, and about, from recorded features, the 528 of ``make
+bench-detection``; one hour to a week,
 innocent and leaking; default settings, one configuration for all; any alert on an innocent series, or before
 the onset, is false):
 
