@@ -52,6 +52,12 @@ def leaks(alerts: Sequence[LeakAlert]) -> list[LeakAlert]:
     return [alert for alert in alerts if alert.event == "memleak.leak"]
 
 
+def first_leak(detector: LeakDetector, samples: Iterable[tuple[float | None, float | None]]) -> LeakAlert:
+    """The first claim of a leak; what comes after it is not looked at."""
+    alerts = (detector.update(time_s, rss_bytes) for time_s, rss_bytes in samples)
+    return next(alert for alert in alerts if alert is not None and alert.event == "memleak.leak")
+
+
 def quiet(limit_mb: float | None = None, **settings: object) -> LeakDetector:
     """A detector without thresholds on resident memory, with readable identities."""
     limit = None if limit_mb is None else limit_mb * MB

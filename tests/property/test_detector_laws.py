@@ -15,6 +15,7 @@ from property.strategies import (
     START,
     Samples,
     fed,
+    first_leak,
     innocent,
     junk,
     leaking,
@@ -105,10 +106,10 @@ def test_spacing_changes_neither_verdict_nor_rate(base: float, rate_mb: float, e
 @given(st.floats(100.0, 1000.0), st.floats(0.0, 500.0))
 def test_a_constant_on_top_leaves_the_rate(base: float, added: float) -> None:
     """Memory that does not change has no part in the rate of what does."""
-    plain = leaks(fed(quiet(), sampled(linear(base, 30.0), 24.0)))
-    lifted = leaks(fed(quiet(), sampled(linear(base + added, 30.0), 24.0)))
+    plain = first_leak(quiet(), sampled(linear(base, 30.0), 24.0))
+    lifted = first_leak(quiet(), sampled(linear(base + added, 30.0), 24.0))
 
-    assert rate(plain[0]) == pytest.approx(rate(lifted[0]), rel=1e-6)
+    assert rate(plain) == pytest.approx(rate(lifted), rel=1e-6)
 
 
 @few
@@ -116,7 +117,7 @@ def test_a_constant_on_top_leaves_the_rate(base: float, added: float) -> None:
 def test_a_faster_leak_is_never_found_later(rate_mb: float, factor: float) -> None:
     """Patience falls with the rate; a window's step is the only allowance."""
     slow, fast = (
-        leaks(fed(quiet(4000.0), sampled(linear(300.0, r), 48.0, every_s=120.0)))[0].time_s - START
+        first_leak(quiet(4000.0), sampled(linear(300.0, r), 48.0, every_s=120.0)).time_s - START
         for r in (rate_mb, rate_mb * factor)
     )
     assert fast <= slow * 1.15

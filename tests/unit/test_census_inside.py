@@ -6,12 +6,11 @@ import gc
 import sys
 import threading
 import types
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from otel_memleak.diagnosis.census import Census, CensusBudget, look_in_process
+from otel_memleak.diagnosis.census import Census, CensusBudget, _roots, look_in_process
 from otel_memleak.diagnosis.census._kinds import COLLECTION, NAMESPACE
 from otel_memleak.diagnosis.census._walk import Walker
 
@@ -46,13 +45,15 @@ class Work:
 
 
 @pytest.fixture
-def leak() -> Iterator[list[Record]]:
-    """A global list of a module of its own."""
+def leak(monkeypatch: pytest.MonkeyPatch) -> list[Record]:
+    """A global list of a module of its own, in a program of few modules: the test session has a thousand."""
     module = types.ModuleType(MODULE)
     module.records = []  # type: ignore[attr-defined]
-    sys.modules[MODULE] = module
-    yield module.records
-    del sys.modules[MODULE]
+    few = {name: sys.modules[name] for name in ("builtins", "heapq", "bisect", "textwrap")}
+    monkeypatch.setattr(
+        _roots, "sys", types.SimpleNamespace(modules=few | {MODULE: module}, getsizeof=sys.getsizeof)
+    )
+    return module.records
 
 
 def look(time_s: float, earlier: list[Census], growth_bytes_per_hour: float | None = None) -> Census:

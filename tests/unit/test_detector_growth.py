@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from otel_memleak.types import MB
-from property.strategies import HOUR, START, Shape, fed, leaks, linear, quiet, sampled
+from property.strategies import HOUR, START, Shape, fed, first_leak, leaks, linear, quiet, sampled
 
 DAY = 24.0
 
@@ -124,7 +124,7 @@ def test_leaks_of_any_rate_are_found(rate_mb: float) -> None:
     every_s, hours, limit_mb = (60.0, 72.0, 512.0) if rate_mb < 1 else (1.0, 0.6, 8192.0)
     shape = linear(150, rate_mb, onset_h=0.5 if rate_mb > 1 else 0.0)
     samples = [s for s in sampled(shape, hours, every_s=every_s) if s[1] < limit_mb * MB]
-    alert = leaks(fed(quiet(limit_mb, sampling_interval_seconds=every_s), samples))[0]
+    alert = first_leak(quiet(limit_mb, sampling_interval_seconds=every_s), samples)
 
     assert alert.growth_bytes_per_hour == pytest.approx(rate_mb * MB, rel=0.1)
 
@@ -144,7 +144,7 @@ def test_the_interval_covers_the_truth() -> None:
     for seed in range(50):
         random = Random(seed)
         samples = [(t, v + random.gauss(0, 2 * MB)) for t, v in sampled(linear(200, 6), 20.0, every_s=120.0)]
-        alert = leaks(fed(quiet(), samples))[0]
+        alert = first_leak(quiet(), samples)
         low, high = alert.growth_bytes_per_hour_low, alert.growth_bytes_per_hour_high
         assert low is not None
         assert high is not None
@@ -154,7 +154,7 @@ def test_the_interval_covers_the_truth() -> None:
 
 def test_the_onset_is_where_it_began() -> None:
     """A leak that began after ten hours of quiet says so, and says what it took since."""
-    alert = leaks(fed(quiet(), sampled(linear(150, 5, onset_h=10.0), 40.0, noise_mb=0.2)))[0]
+    alert = first_leak(quiet(), sampled(linear(150, 5, onset_h=10.0), 40.0, noise_mb=0.2))
     assert alert.onset_s is not None
     assert alert.growth_bytes is not None
 
@@ -164,7 +164,7 @@ def test_the_onset_is_where_it_began() -> None:
 
 def test_the_onset_after_a_short_quiet() -> None:
     """Also when the window of the verdict holds the quiet before it."""
-    alert = leaks(fed(quiet(512.0), sampled(linear(100, 60, onset_h=1.0), 8.0)))[0]
+    alert = first_leak(quiet(512.0), sampled(linear(100, 60, onset_h=1.0), 8.0))
     assert alert.onset_s is not None
 
     assert (alert.onset_s - START) / HOUR == pytest.approx(1.0, abs=0.25)
@@ -172,7 +172,7 @@ def test_the_onset_after_a_short_quiet() -> None:
 
 def test_time_to_the_limit() -> None:
     """It is what is left over the rate, and its interval holds it."""
-    alert = leaks(fed(quiet(512.0), sampled(linear(150, 10), 40.0, noise_mb=0.2)))[0]
+    alert = first_leak(quiet(512.0), sampled(linear(150, 10), 40.0, noise_mb=0.2))
     assert alert.time_to_limit_s is not None
     assert alert.time_to_limit_low_s is not None
     assert alert.time_to_limit_high_s is not None
@@ -185,7 +185,7 @@ def test_time_to_the_limit() -> None:
 def test_the_time_to_the_limit_follows_growth_that_bends() -> None:
     """An accelerating leak is nearer to the limit than its mean rate says."""
     shape: Shape = lambda hour: 150 + 2.0 * hour**2  # noqa: E731
-    alert = leaks(fed(quiet(600.0), sampled(shape, 15.0)))[0]
+    alert = first_leak(quiet(600.0), sampled(shape, 15.0))
     assert alert.time_to_limit_s is not None
     assert alert.growth_bytes_per_hour is not None
     hour = (alert.time_s - START) / HOUR
@@ -207,7 +207,7 @@ def test_the_time_to_the_limit_follows_growth_that_bends() -> None:
 )
 def test_the_shape_has_a_name(shape: Shape, pattern: str) -> None:
     """Straight, bent up, bent down, in steps, in bursts: what the growth looks like is said."""
-    alert = leaks(fed(quiet(), sampled(shape, 6 * DAY, noise_mb=0.05)))[0]
+    alert = first_leak(quiet(), sampled(shape, 6 * DAY, noise_mb=0.05))
 
     assert alert.pattern == pattern
 

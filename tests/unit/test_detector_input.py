@@ -11,7 +11,7 @@ import pytest
 from otel_memleak.detector import LeakDetector
 from otel_memleak.detector._timeline import Timeline
 from otel_memleak.types import MB
-from property.strategies import HOUR, Samples, fed, leaks, linear, quiet, sampled
+from property.strategies import HOUR, Samples, fed, first_leak, leaks, linear, quiet, sampled
 
 GROWING = sampled(linear(150, 5), 30.0)
 
@@ -48,7 +48,7 @@ def test_a_time_that_is_none_is_ignored(bad: object) -> None:
 def test_a_clock_set_back_does_not_stop_detection() -> None:
     """After a step back of a day elapsed time goes on; the leak is found as soon, at the same rate."""
     stepped = [(t - (86400.0 if i > 300 else 0.0), v) for i, (t, v) in enumerate(GROWING)]
-    alert = leaks(fed(quiet(), stepped))[0]
+    alert = first_leak(quiet(), stepped)
 
     assert found_after_h(stepped) == pytest.approx(found_after_h(GROWING), abs=0.6)
     assert alert.growth_bytes_per_hour == pytest.approx(5 * MB, rel=0.05)
@@ -70,14 +70,14 @@ def test_late_samples_are_left_out() -> None:
     for i in range(10, len(swapped) - 1, 10):
         swapped[i], swapped[i + 1] = swapped[i + 1], swapped[i]
 
-    assert leaks(fed(quiet(), swapped))[0].growth_bytes_per_hour == pytest.approx(5 * MB, rel=0.02)
+    assert first_leak(quiet(), swapped).growth_bytes_per_hour == pytest.approx(5 * MB, rel=0.02)
 
 
 def test_missing_samples_leave_the_rate() -> None:
     """Two thirds of the samples missing, and three hours on end."""
     sparse = [s for i, s in enumerate(GROWING) if i % 3 == 0 and not 200 < i < 380]
 
-    assert leaks(fed(quiet(), sparse))[0].growth_bytes_per_hour == pytest.approx(5 * MB, rel=0.05)
+    assert first_leak(quiet(), sparse).growth_bytes_per_hour == pytest.approx(5 * MB, rel=0.05)
 
 
 def test_a_single_low_reading_is_no_restart() -> None:

@@ -8,7 +8,7 @@ from otel_memleak.detector import LeakDetector
 from otel_memleak.detector._alerts import GrowthRules
 from otel_memleak.detector._trend import fit
 from otel_memleak.types import MB
-from property.strategies import HOUR, fed, leaks, linear, numbered, quiet, sampled
+from property.strategies import HOUR, fed, first_leak, leaks, linear, numbered, quiet, sampled
 
 
 def level(mb: float, minutes: int, start_s: float = 0.0) -> list[tuple[float, float]]:
@@ -34,7 +34,7 @@ def test_below_the_threshold_nothing_is_said() -> None:
 @pytest.mark.parametrize(("rate_mb", "severity"), [(55, "warning"), (110, "critical")])
 def test_the_rate_decides_on_severity(rate_mb: float, severity: str) -> None:
     """55 MB/h is above the warning rate, 110 MB/h above the critical one; the reason is the growth itself."""
-    alert = leaks(fed(quiet(8192.0), sampled(linear(400, rate_mb), 24.0)))[0]
+    alert = first_leak(quiet(8192.0), sampled(linear(400, rate_mb), 24.0))
 
     assert (alert.severity, alert.reason) == (severity, "growth")
     assert f"growth_{severity}" in alert.why
@@ -44,8 +44,8 @@ def test_slow_growth_towards_a_limit_is_a_forecast() -> None:
     """When the limit is what makes it matter, the reason says so; without one it is the growth."""
     samples = sampled(linear(150, 5), 24.0)
 
-    assert leaks(fed(quiet(512.0), samples))[0].reason == "forecast"
-    assert leaks(fed(quiet(), samples))[0].reason == "growth"
+    assert first_leak(quiet(512.0), samples).reason == "forecast"
+    assert first_leak(quiet(), samples).reason == "growth"
 
 
 AUTO = {"growth_warning_bytes_per_hour": "auto", "growth_critical_bytes_per_hour": "auto"}
@@ -57,7 +57,7 @@ AUTO = {"growth_warning_bytes_per_hour": "auto", "growth_critical_bytes_per_hour
 )
 def test_automatic_rates_follow_the_headroom(limit_mb: float, fired: str) -> None:
     """The same 55 MB/h is critical, a warning or neither, by what it leaves; the alert says which and why."""
-    alert = leaks(fed(quiet(limit_mb, **AUTO), sampled(linear(150, 55), 24.0)))[0]
+    alert = first_leak(quiet(limit_mb, **AUTO), sampled(linear(150, 55), 24.0))
 
     assert alert.why.endswith(fired) or f"{fired} (" in alert.why
     assert ("auto: the headroom in" in alert.why) == fired.startswith("growth")
@@ -67,8 +67,8 @@ def test_automatic_rates_follow_the_headroom(limit_mb: float, fired: str) -> Non
 
 def test_automatic_rates_scale_with_the_process() -> None:
     """A process ten times as large, that grows ten times as fast, gets the same severity and reason."""
-    small = leaks(fed(quiet(1600.0, **AUTO), sampled(linear(150, 55), 24.0)))[0]
-    large = leaks(fed(quiet(16_000.0, **AUTO), sampled(linear(1500, 550), 24.0)))[0]
+    small = first_leak(quiet(1600.0, **AUTO), sampled(linear(150, 55), 24.0))
+    large = first_leak(quiet(16_000.0, **AUTO), sampled(linear(1500, 550), 24.0))
 
     assert (small.severity, small.reason) == (large.severity, large.reason) == ("warning", "growth")
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from otel_memleak.diagnosis import diagnoser as module
+from otel_memleak.diagnosis import investigation
+from otel_memleak.diagnosis.census import CensusBudget
 from otel_memleak.diagnosis.diagnoser import THREAD_NAME, Diagnoser
 from otel_memleak.diagnosis.origin import Witness
 from otel_memleak.guard import Guard
@@ -37,7 +39,9 @@ def told() -> Told:
 
 
 @pytest.fixture
-def diagnoser(told: Told) -> Iterator[Diagnoser]:
+def diagnoser(told: Told, monkeypatch: pytest.MonkeyPatch) -> Iterator[Diagnoser]:
+    # A look that ends after half a second of work is one too; the whole session takes several.
+    monkeypatch.setattr(investigation, "CensusBudget", lambda: CensusBudget(cpu_s=0.5, in_process_s=0.5))
     made = Diagnoser(ManualClock(), 0.01, "off", told, Guard())
     yield made
     made.stop()
