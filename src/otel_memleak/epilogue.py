@@ -11,18 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from otel_memleak import semconv
 from otel_memleak.clock import Clock
-from otel_memleak.emission import Alerts, Notice
+from otel_memleak.emission.alerts import Alerts, Notice
 from otel_memleak.errands import Errands
 from otel_memleak.guard import Guard
 from otel_memleak.last_words import PREPARED_SHARE, Approach, growth_clause, opening
 from otel_memleak.messages import diagnosis_sentence
-from otel_memleak.state import StateKeeper
 from otel_memleak.status import Status
 from otel_memleak.types import Diagnosis, LeakAlert
+
+if TYPE_CHECKING:
+    from otel_memleak.state import StateKeeper
 
 THREAD_NAME: Final = "OtelMemleakLastWords"
 FLUSH_TIMEOUT_MS: Final = 2000

@@ -1,11 +1,10 @@
 """The witnesses of an incident, and by how much each grew over it."""
 
-from __future__ import annotations
+# Annotations are evaluated: as texts, each would be compiled when a named tuple is made of them.
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Final
+from typing import Final, NamedTuple
 
 from otel_memleak.median import median
 
@@ -15,8 +14,7 @@ blocks of the OpenTelemetry SDK alone came to one for every 6 to 9 KB."""
 _ENVELOPE_READINGS: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Witness:
+class Witness(NamedTuple):
     """One reading of everything that tells kinds of memory apart. What could not be read is None.
 
     Attributes:
@@ -48,8 +46,7 @@ class Witness:
     threads: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Growths:
+class Growths(NamedTuple):
     """Growth of each witness over the incident; None where it was not read twice."""
 
     rss: float | None
@@ -67,7 +64,7 @@ class Growths:
     thread_count: int
 
     @classmethod
-    def of(cls, witnesses: Sequence[Witness]) -> Growths:
+    def of(cls, witnesses: Sequence[Witness]) -> "Growths":
         blocks = [witness.allocated_blocks for witness in witnesses]
         in_use = [witness.malloc_in_use_bytes for witness in witnesses]
         threads = [witness.threads for witness in witnesses]

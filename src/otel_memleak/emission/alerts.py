@@ -26,9 +26,8 @@ from opentelemetry.trace import (
 )
 
 from otel_memleak import forks, semconv
-from otel_memleak.emission import inflight, log_records
+from otel_memleak.emission import inflight
 from otel_memleak.emission.attributes import AttributeValue, alert_attributes, diagnosis_attributes
-from otel_memleak.emission.fork_locks import revive
 from otel_memleak.guard import say_quietly
 from otel_memleak.messages import diagnosis_sentence, sentence
 from otel_memleak.per_provider import PerProvider
@@ -133,8 +132,9 @@ class Alerts:
         Cheap to call again: the SDK may be configured after us.
         """
         if self._inflight is None and "span_event" in self._targets:
-            self._inflight = inflight.attach(self._tracer_provider or get_tracer_provider())
-            if self._inflight is not None:
+            self._inflight = inflight.attach(self._tracer_provider)
+            # Where it is enabled already, spans are remembered that must not be forgotten.
+            if self._inflight is not None and not self._inflight.enabled:
                 self._inflight.enabled = True
 
     def close(self) -> None:
@@ -148,6 +148,8 @@ class Alerts:
         if self._inflight is not None:
             self._inflight.enabled = True
         if forks.unnoticed():
+            from otel_memleak.emission.fork_locks import revive
+
             revive(self._tracer_provider or get_tracer_provider())
             revive(self._logger_provider or get_logger_provider())
 
@@ -211,6 +213,8 @@ class Alerts:
         logger = self._logger()
         if not _enabled(logger):
             return False
+        from otel_memleak.emission import log_records
+
         log_records.emit(
             logger,
             timestamp_ns=notice.timestamp_ns,
