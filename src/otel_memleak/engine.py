@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
 from otel_memleak import forks
@@ -17,7 +17,7 @@ from otel_memleak.clock import Clock
 from otel_memleak.detector import LeakDetector
 from otel_memleak.diagnosis.diagnoser import Diagnoser
 from otel_memleak.diagnosis.findings import RouteFindings
-from otel_memleak.emission.alerts import Alerts, Notice
+from otel_memleak.emission.alerts import Alerts
 from otel_memleak.emission.metrics import Metrics
 from otel_memleak.epilogue import Epilogue
 from otel_memleak.guard import Guard, say_quietly
@@ -26,7 +26,6 @@ from otel_memleak.overhead import Overhead
 from otel_memleak.probes import (
     BlockCounter,
     Resident,
-    count_asyncio_tasks,
     read_tracemalloc_bytes,
 )
 from otel_memleak.routes.watch import RouteWatch
@@ -101,7 +100,6 @@ class Engine:
     def _begin(self) -> None:
         """The state of a process that has not been looked at yet."""
         settings = self.settings
-        development = settings.tier is MonitoringTier.DEVELOPMENT
         self.history = History(settings.history_size)
         self.status: Status | None = None
         self.alert_counts: Mapping[tuple[Severity, Reason], int] = {}
@@ -117,7 +115,7 @@ class Engine:
             self._surroundings.read_rss_bytes,
             tracemalloc_bytes=read_tracemalloc_bytes,
             allocated_blocks=BlockCounter().read,
-            asyncio_tasks=count_asyncio_tasks if development else None,
+            asyncio_tasks=_task_counter() if settings.tier is MonitoringTier.DEVELOPMENT else None,
             requests=self._routes.requests if self._routes is not None else None,
             kinds=self._surroundings.make_kinds() if self._surroundings.make_kinds is not None else None,
         )
@@ -318,6 +316,8 @@ class Engine:
     def _send(self, alert: LeakAlert) -> None:
         if self._alerts is None:
             return
+        from otel_memleak.emission.notice import Notice  # with what it takes to put it into words
+
         leak = self._routes if alert.event == "memleak.leak" else None
         routes = leak.suspects() if leak is not None else ()
         related = leak.recent_contexts(routes) if leak is not None else []
@@ -332,6 +332,8 @@ class Engine:
         self._epilogue.hear_diagnosis(diagnosis)
         if self._alerts is None:
             return
+        from otel_memleak.emission.notice import Notice
+
         related = self._routes.recent_contexts(diagnosis.routes) if self._routes is not None else []
         self._alerts.send(Notice.of_diagnosis(diagnosis, self._surroundings.clock.unix_s()), related)
 
@@ -357,6 +359,12 @@ class Engine:
             self._diagnoser.forget()
         if self._routes is not None:
             self._routes.forget()
+
+
+def _task_counter() -> Callable[[], int | None]:
+    from otel_memleak.probes import count_asyncio_tasks
+
+    return count_asyncio_tasks
 
 
 def _make_keeper(path: str, clock: Clock, guard: Guard, forked: bool) -> StateKeeper:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
-from otel_memleak.diagnosis._growth import Witness
+from otel_memleak.diagnosis._witness import Witness
 from otel_memleak.probes import (
     PageReading,
     ProbeError,

@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from otel_memleak.emission.alerts import Alerts, Notice
+    from otel_memleak.emission.alerts import Alerts
     from otel_memleak.emission.metrics import Metrics
+    from otel_memleak.emission.notice import Notice
 
 __all__ = ["Alerts", "Metrics", "Notice"]
 
-_HOMES = {"Alerts": "alerts", "Metrics": "metrics", "Notice": "alerts"}
+_HOMES = {"Alerts": "alerts", "Metrics": "metrics", "Notice": "notice"}
 
 
 def __getattr__(name: str) -> Any:
