@@ -26,7 +26,7 @@ from otel_memleak.probes import (
 CALM_STRIDE: Final = 10
 """While memory is stable, one sample in so many is read in full."""
 
-_MOVED_SHARE: Final = 1 / 64
+_MOVED_SHARE: Final = 1 / 32
 """Or one at which resident memory, or that of files, has moved by such a part since the last."""
 
 _WALL_PER_READING: Final = 2000.0
