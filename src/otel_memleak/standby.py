@@ -51,9 +51,6 @@ class Standby:
         dormant: Watch only processes forked from this one.
     """
 
-    status: Final = None
-    alert_counts: Final[Mapping[tuple[Severity, Reason], int]] = {}
-
     def __init__(
         self,
         settings: Settings,
@@ -83,6 +80,16 @@ class Standby:
     def engine(self) -> Engine | None:
         """The engine, once it is there."""
         return self._engine
+
+    @property
+    def status(self) -> None:
+        """Nothing is known."""
+        return None
+
+    @property
+    def alert_counts(self) -> Mapping[tuple[Severity, Reason], int]:
+        """Nothing was sent."""
+        return {}
 
     @property
     def swallowed_errors(self) -> int:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from otel_memleak.clock import Clock, SystemClock
 from otel_memleak.kinds import KindsReader
-from otel_memleak.probes import Resident, RssProbe, read_limit
+from otel_memleak.probes import Resident, RssProbe
+from otel_memleak.probes import read_limit as read_limit_here
 from otel_memleak.types import MemoryLimit
 
 
@@ -28,7 +29,7 @@ class Surroundings:
         self,
         clock: Clock | None = None,
         read_rss_bytes: Callable[[], int | Resident] | None = None,
-        read_limit: Callable[[int | None], MemoryLimit | None] = read_limit,
+        read_limit: Callable[[int | None], MemoryLimit | None] = read_limit_here,
         cpu_clock_s: Callable[[], float] = time.thread_time,
         make_kinds: Callable[[], KindsReader] | None = KindsReader,
     ) -> None:
