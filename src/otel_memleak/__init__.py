@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from otel_memleak.aio import MemoryMonitor
     from otel_memleak.detector import LeakDetector
     from otel_memleak.instrumentor import MemLeakInstrumentor
-    from otel_memleak.types import LeakAlert, MonitoringTier
+    from otel_memleak.types import LeakAlert
+    from otel_memleak.vocabulary import MonitoringTier
 
 __all__ = [
     "LeakAlert",
@@ -31,7 +32,7 @@ _HOMES = {
     "LeakDetector": "detector",
     "MemLeakInstrumentor": "instrumentor",
     "MemoryMonitor": "aio",
-    "MonitoringTier": "types",
+    "MonitoringTier": "vocabulary",
 }
 
 

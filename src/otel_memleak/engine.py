@@ -9,66 +9,43 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from otel_memleak import forks
-from otel_memleak.clock import Clock, SystemClock
+from otel_memleak.clock import Clock
 from otel_memleak.detector import LeakDetector
 from otel_memleak.diagnosis.diagnoser import Diagnoser
 from otel_memleak.diagnosis.findings import RouteFindings
-from otel_memleak.emission import Alerts, Metrics, Notice
+from otel_memleak.emission.alerts import Alerts
+from otel_memleak.emission.metrics import Metrics
 from otel_memleak.epilogue import Epilogue
 from otel_memleak.guard import Guard, say_quietly
 from otel_memleak.history import History
-from otel_memleak.kinds import KindsReader
 from otel_memleak.overhead import Overhead
 from otel_memleak.probes import (
     BlockCounter,
     Resident,
-    RssProbe,
-    count_asyncio_tasks,
-    read_limit,
     read_tracemalloc_bytes,
 )
 from otel_memleak.routes.watch import RouteWatch
 from otel_memleak.sampler import Sampler, witnesses
 from otel_memleak.settings import Settings
-from otel_memleak.state import StateKeeper
 from otel_memleak.status import Status
+from otel_memleak.surroundings import Surroundings
 from otel_memleak.ticker import Ticker
 from otel_memleak.tracing import Tracing
 from otel_memleak.types import MB, Diagnosis, LeakAlert, MemoryLimit, MonitoringTier, Reason, Severity, State
 
 if TYPE_CHECKING:
     from otel_memleak.callbacks import Delivery
+    from otel_memleak.state import StateKeeper
 
 LIMIT_REFRESH_S: Final = 600.0
 """Limits change under a running container, but seldom, and reading one costs as much as 20 samples."""
 
 HOST_RSS_WARNING_BYTES: Final = 256 * MB
 HOST_RSS_CRITICAL_BYTES: Final = 512 * MB
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the engine reads from outside, injectable as a whole.
-
-    Attributes:
-        clock: Time of samples.
-        read_rss_bytes: Resident memory of this process.
-        make_kinds: What reads the kinds of memory beside it; None for a process that has only the one.
-        read_limit: The limit in force, given the configured one in bytes or None.
-        cpu_clock_s: CPU seconds of the calling thread.
-    """
-
-    clock: Clock = field(default_factory=SystemClock)
-    read_rss_bytes: Callable[[], int | Resident] = field(default_factory=lambda: RssProbe().read_resident)
-    read_limit: Callable[[int | None], MemoryLimit | None] = read_limit
-    cpu_clock_s: Callable[[], float] = time.thread_time
-    make_kinds: Callable[[], KindsReader] | None = KindsReader
 
 
 class Engine:
@@ -81,7 +58,8 @@ class Engine:
         routes: What to ask for the endpoints that leak; None for nobody.
         delivery: Takes alerts to the user's code; None for nobody.
         surroundings: Clock and probes.
-        dormant: Watch only processes forked from this one.
+        ticker: Calls `tick`, `peek` and, in a forked child, `start_over`; None for one of its own.
+        forked: This process was forked from one that is watched as well.
     """
 
     def __init__(
@@ -94,7 +72,8 @@ class Engine:
         surroundings: Surroundings | None = None,
         *,
         guard: Guard | None = None,
-        dormant: bool = False,
+        ticker: Ticker | None = None,
+        forked: bool = False,
     ) -> None:
         self.settings = settings
         self._metrics = metrics
@@ -111,19 +90,16 @@ class Engine:
             settings.sampling_interval_seconds,
             settings.state_file,
         )
-        self._keeper = StateKeeper(path, clock, self._guard) if path is not None else None
+        self._keeper = _make_keeper(path, clock, self._guard, forked) if path is not None else None
         self._epilogue = Epilogue(interval_s, clock, alerts, self._keeper, self._count, self._guard)
-        self._ticker = Ticker(
-            interval_s, self.tick, self._start_over, self._guard,
-            dormant=dormant, peek=self.peek, pause_s=lambda: self._epilogue.approach.pause_s,
-        )  # fmt: skip
-        self._dormant = dormant
+        self._ticker = ticker or Ticker(
+            interval_s, self.tick, self.start_over, self._guard, peek=self.peek, pause_s=lambda: self.pause_s
+        )
         self._begin()
 
     def _begin(self) -> None:
         """The state of a process that has not been looked at yet."""
         settings = self.settings
-        development = settings.tier is MonitoringTier.DEVELOPMENT
         self.history = History(settings.history_size)
         self.status: Status | None = None
         self.alert_counts: Mapping[tuple[Severity, Reason], int] = {}
@@ -139,7 +115,7 @@ class Engine:
             self._surroundings.read_rss_bytes,
             tracemalloc_bytes=read_tracemalloc_bytes,
             allocated_blocks=BlockCounter().read,
-            asyncio_tasks=count_asyncio_tasks if development else None,
+            asyncio_tasks=_task_counter() if settings.tier is MonitoringTier.DEVELOPMENT else None,
             requests=self._routes.requests if self._routes is not None else None,
             kinds=self._surroundings.make_kinds() if self._surroundings.make_kinds is not None else None,
         )
@@ -148,6 +124,11 @@ class Engine:
     def running(self) -> bool:
         """Whether the engine has been started and not stopped."""
         return self._ticker.running
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds until somebody should look again, at the latest."""
+        return self._epilogue.approach.pause_s
 
     @property
     def swallowed_errors(self) -> int:
@@ -165,7 +146,7 @@ class Engine:
             self._metrics = self._alerts = self._routes = None
             say_quietly(logging.INFO, "otel_memleak exports from this process already; this watch does not")
         self._follow_providers()
-        if self._keeper is not None and not self._dormant:
+        if self._keeper is not None:
             self._keeper.start(self._export)
         self._ticker.start()
 
@@ -335,6 +316,8 @@ class Engine:
     def _send(self, alert: LeakAlert) -> None:
         if self._alerts is None:
             return
+        from otel_memleak.emission.notice import Notice  # with what it takes to put it into words
+
         leak = self._routes if alert.event == "memleak.leak" else None
         routes = leak.suspects() if leak is not None else ()
         related = leak.recent_contexts(routes) if leak is not None else []
@@ -349,6 +332,8 @@ class Engine:
         self._epilogue.hear_diagnosis(diagnosis)
         if self._alerts is None:
             return
+        from otel_memleak.emission.notice import Notice
+
         related = self._routes.recent_contexts(diagnosis.routes) if self._routes is not None else []
         self._alerts.send(Notice.of_diagnosis(diagnosis, self._surroundings.clock.unix_s()), related)
 
@@ -357,7 +342,7 @@ class Engine:
             return RouteFindings()
         return RouteFindings(self._routes.suspects(), self._routes.in_background)
 
-    def _start_over(self) -> None:
+    def start_over(self) -> None:
         """In a forked child: its memory is mostly the parent's, but its history is not."""
         self._guard.errors = 0
         if self._metrics is not None:
@@ -374,6 +359,18 @@ class Engine:
             self._diagnoser.forget()
         if self._routes is not None:
             self._routes.forget()
+
+
+def _task_counter() -> Callable[[], int | None]:
+    from otel_memleak.probes import count_asyncio_tasks
+
+    return count_asyncio_tasks
+
+
+def _make_keeper(path: str, clock: Clock, guard: Guard, forked: bool) -> StateKeeper:
+    from otel_memleak.state import StateKeeper
+
+    return StateKeeper(path, clock, guard, forked=forked)
 
 
 def _or_auto(configured: float | None) -> float | Literal["auto"]:

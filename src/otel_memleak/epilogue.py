@@ -11,18 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from otel_memleak import semconv
 from otel_memleak.clock import Clock
-from otel_memleak.emission import Alerts, Notice
+from otel_memleak.emission.alerts import Alerts
 from otel_memleak.errands import Errands
 from otel_memleak.guard import Guard
 from otel_memleak.last_words import PREPARED_SHARE, Approach, growth_clause, opening
-from otel_memleak.messages import diagnosis_sentence
-from otel_memleak.state import StateKeeper
 from otel_memleak.status import Status
 from otel_memleak.types import Diagnosis, LeakAlert
+
+if TYPE_CHECKING:
+    from otel_memleak.emission.notice import Notice
+    from otel_memleak.state import StateKeeper
 
 THREAD_NAME: Final = "OtelMemleakLastWords"
 FLUSH_TIMEOUT_MS: Final = 2000
@@ -127,12 +129,16 @@ class Epilogue:
             clauses.append(growth_clause(status.growth_bytes_per_hour, since_s, status.sample.time_s))
         diagnosis = self._diagnosis
         if diagnosis is not None and self._leak is not None:
+            from otel_memleak.messages import diagnosis_sentence
+
             clauses.append(diagnosis_sentence(diagnosis))
         return tuple(clauses)
 
     def _make_notice(
         self, rss_bytes: int, limit_bytes: int, status: Status
     ) -> tuple[Notice, LeakAlert | None] | None:
+        from otel_memleak.emission.notice import Notice
+
         leak, diagnosis, now_s = self._leak, self._diagnosis, self._clock.unix_s()
         if leak is not None and diagnosis is not None and diagnosis.alert_id == leak.id:
             return Notice.of_diagnosis(diagnosis, now_s).urgent(), None

@@ -15,10 +15,10 @@ from opentelemetry.instrumentation.instrumentor import (  # pyright: ignore[repo
 from otel_memleak.declarative import ConfigOnDemand, split
 from otel_memleak.guard import Guard, say_quietly
 from otel_memleak.settings import Settings, resolve
-from otel_memleak.types import MonitoringTier
+from otel_memleak.vocabulary import MonitoringTier
 
 if TYPE_CHECKING:
-    from otel_memleak.engine import Engine
+    from otel_memleak.standby import Standby
 
 _PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider")
 
@@ -51,7 +51,7 @@ class MemLeakInstrumentor(BaseInstrumentor):
     """Shape of the declarative configuration."""
 
     # The base class makes this a singleton whose __init__ runs at every call: no state is set up there.
-    _engine: Engine | None = None
+    _standby: Standby | None = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Nothing has to be installed for a process to have memory."""
@@ -70,43 +70,23 @@ class MemLeakInstrumentor(BaseInstrumentor):
             return
         guard = Guard()
         try:
-            self._engine = _make_engine(settings, providers, on_alert, guard)
-            self._engine.start()
+            from otel_memleak.standby import Providers, Standby
+
+            dormant = _runs_module("multiprocessing.forkserver")
+            self._standby = Standby(settings, Providers(**providers), on_alert, guard, dormant=dormant)
+            self._standby.start()
         except Exception as error:
             # The launcher would stop loading every other instrumentation.
             guard.swallow("starting", error)
 
     def _uninstrument(self, **kwargs: Any) -> None:
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.stop()
+        standby, self._standby = self._standby, None
+        if standby is not None:
+            standby.close()
 
 
 def _warn(message: str) -> None:
     say_quietly(logging.WARNING, message)
-
-
-def _make_engine(settings: Settings, providers: dict[str, Any], on_alert: Any, guard: Guard) -> Engine:
-    from otel_memleak.emission import Alerts, Metrics
-    from otel_memleak.engine import Engine
-    from otel_memleak.routes.watch import RouteWatch
-
-    delivery = None
-    if on_alert is not None:
-        from otel_memleak.callbacks import CallbackThread
-
-        delivery = CallbackThread((on_alert,), guard)
-    return Engine(
-        settings,
-        Metrics(providers["meter_provider"]),
-        Alerts(settings.alert_targets, providers["tracer_provider"], providers["logger_provider"]),
-        RouteWatch(providers["tracer_provider"], settings.sampling_interval_seconds, guard)
-        if settings.diagnosis
-        else None,
-        delivery,
-        guard=guard,
-        dormant=_runs_module("multiprocessing.forkserver"),
-    )
 
 
 def _reason_not_to(settings: Settings) -> str | None:

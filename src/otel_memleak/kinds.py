@@ -7,6 +7,7 @@ bounded caches are asked as well, how far they have filled.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -25,11 +26,14 @@ from otel_memleak.probes import (
 CALM_STRIDE: Final = 10
 """While memory is stable, one sample in so many is read in full."""
 
-_MOVED_SHARE: Final = 1 / 64
+_MOVED_SHARE: Final = 1 / 32
 """Or one at which resident memory, or that of files, has moved by such a part since the last."""
 
 _WALL_PER_READING: Final = 2000.0
 """What takes long (malloc's free lists, a look for caches) is left alone for so many times its duration."""
+
+_NOTHING_IMPORTED: Final = 10.0
+"""Times as long for the caches when no module has been imported since: that is when they are made."""
 
 
 class Kinds(NamedTuple):
@@ -59,10 +63,12 @@ class KindsReader:
 
     __slots__ = (
         "_caches",
-        "_caches_after_s",
+        "_caches_cost_s",
+        "_caches_looked_s",
         "_cpu_s",
         "_malloc",
         "_malloc_after_s",
+        "_modules",
         "_pages",
         "_read_at",
         "_samples",
@@ -81,7 +87,9 @@ class KindsReader:
         self._cpu_s = cpu_s
         self._samples = 0
         self._read_at = Resident(0)
-        self._malloc_after_s = self._caches_after_s = float("-inf")
+        self._malloc_after_s = self._caches_looked_s = float("-inf")
+        self._caches_cost_s = 0.0
+        self._modules = 0
         self._shmem_bytes: int | None = None
 
     def take(self, time_s: float, resident: Resident, *, calm: bool) -> Kinds:
@@ -126,8 +134,12 @@ class KindsReader:
         return malloc
 
     def _find_caches(self, time_s: float) -> None:
-        if time_s < self._caches_after_s:
+        rest_s = _WALL_PER_READING * self._caches_cost_s
+        if len(sys.modules) == self._modules:
+            rest_s *= _NOTHING_IMPORTED
+        if time_s < self._caches_looked_s + rest_s:
             return
         began_s = self._cpu_s()
         self._caches.find()
-        self._caches_after_s = time_s + _WALL_PER_READING * (self._cpu_s() - began_s)
+        self._caches_looked_s, self._modules = time_s, len(sys.modules)
+        self._caches_cost_s = self._cpu_s() - began_s

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from otel_memleak.messages import format_duration, format_mb
-
 SHARE: Final = 0.95
 PREPARED_SHARE: Final = 0.85
 _PREPARED_LOOKS: Final = 4.0
@@ -82,11 +80,15 @@ class Approach:
 
 def opening(rss_bytes: float, limit_bytes: float) -> str:
     """How the sentence begins: ``RSS is 487 MB, 95 % of the limit of 512 MB``."""
+    from otel_memleak.messages import format_mb
+
     share = math.floor(100.0 * rss_bytes / limit_bytes)
     return f"RSS is {format_mb(rss_bytes)} MB, {share} % of the limit of {format_mb(limit_bytes)} MB"
 
 
 def growth_clause(bytes_per_hour: float, since_s: float | None, now_s: float) -> str:
     """What is known of the growth."""
+    from otel_memleak.messages import format_duration, format_mb
+
     text = f"growing {format_mb(bytes_per_hour)} MB/h"
     return text if since_s is None else f"{text} for {format_duration(max(0.0, now_s - since_s))}"

@@ -4,7 +4,7 @@ Dashboards and alert rules depend on these. The README's tables and the instrume
 module, so that none of them can drift from the others.
 """
 
-from __future__ import annotations
+# Annotations are evaluated: as texts, each would be compiled when a named tuple is made of them.
 
 from typing import Final, Literal, NamedTuple
 

@@ -5,14 +5,14 @@ An argument that cannot be used raises `ValueError` naming it; a value from the 
 is reported once and treated as if it were not there, because telemetry must not keep a service from starting.
 """
 
-from __future__ import annotations
+# Annotations are evaluated: as texts, each would be compiled when a named tuple is made of them.
 
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple, cast
 
 from otel_memleak.environment_variables import PREFIX
-from otel_memleak.types import MB, MonitoringTier
+from otel_memleak.vocabulary import MB, MonitoringTier
 
 AlertTarget = Literal["log", "span_event"]
 TracemallocMode = Literal["off", "on", "diagnosis"]

@@ -19,7 +19,7 @@ STOP_TIMEOUT_S = 1.0
 
 
 class Ticker:
-    """Calls ``tick`` at once and then every ``interval_s`` until stopped.
+    """Calls ``tick`` soon and then every ``interval_s`` until stopped.
 
     Args:
         interval_s: Seconds between two calls, from start to start. A call that is late by more than an
@@ -30,6 +30,7 @@ class Ticker:
         dormant: Do not run in this process, only in children forked from it.
         peek: Called between two ticks when ``pause_s`` asks for it; whatever it raises is swallowed.
         pause_s: Asked after every call: the seconds until the next; a tick is never put off by it.
+        delay_s: Seconds before the first call, unless `wake` is called.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Ticker:
         dormant: bool = False,
         peek: Callable[[], None] | None = None,
         pause_s: Callable[[], float] | None = None,
+        delay_s: float = 0.0,
     ) -> None:
         self._interval_s = interval_s
         self._tick = tick
@@ -50,7 +52,9 @@ class Ticker:
         self._dormant = dormant
         self._peek = peek
         self._pause_s = pause_s
+        self._delay_s = delay_s
         self._stop = threading.Event()
+        self._first = threading.Event()
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._started = False
@@ -74,9 +78,9 @@ class Ticker:
         """Start ticking; a second start does nothing."""
         if self._started:
             return
+        self._pid = os.getpid()  # first: metrics may be collected, and asked whether this is a fork, meanwhile
         self._started = True
-        self._pid = os.getpid()
-        self._stop = threading.Event()
+        self._stop, self._first = threading.Event(), threading.Event()
         forks.register(self)
         if not self._dormant:
             self._start_thread()
@@ -88,9 +92,14 @@ class Ticker:
         self._started = False
         forks.unregister(self)
         self._stop.set()
+        self._first.set()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread() and self._pid == os.getpid():
             thread.join(STOP_TIMEOUT_S)
+
+    def wake(self) -> None:
+        """Do not wait any longer for the first call; cheap to call again."""
+        self._first.set()
 
     def ensure_alive(self) -> None:
         """Start over if this process was forked without Python noticing (uWSGI, a fork in C)."""
@@ -106,7 +115,7 @@ class Ticker:
             return
         self._revived_in = {pid: mine}
         self._pid = pid
-        self._stop = threading.Event()
+        self._stop, self._first = threading.Event(), threading.Event()
         self._thread = None
         self._dormant = False
         try:
@@ -116,7 +125,9 @@ class Ticker:
         self._start_thread()
 
     def _start_thread(self) -> None:
-        thread = threading.Thread(target=self._run, args=(self._stop,), name=THREAD_NAME, daemon=True)
+        thread = threading.Thread(
+            target=self._run, args=(self._stop, self._first), name=THREAD_NAME, daemon=True
+        )
         try:
             thread.start()
         except RuntimeError as error:
@@ -125,7 +136,8 @@ class Ticker:
             return
         self._thread = thread
 
-    def _run(self, stop: threading.Event) -> None:
+    def _run(self, stop: threading.Event, first: threading.Event) -> None:
+        first.wait(self._delay_s)
         due = time.monotonic()
         while not stop.is_set():
             try:

@@ -1,43 +1,53 @@
 """Values that cross a boundary: what a sample holds, what an alert says.
 
 Everything here is immutable and free of behaviour that needs a clock, a thread, the operating system
-or OpenTelemetry. Every other module may import this one; this one imports nothing of the package.
+or OpenTelemetry. Every other module may import this one; this one imports only the words it shares with
+the settings.
 
 Units are part of the names: bytes, seconds, bytes per hour. 1 MB is 1024 × 1024 bytes.
 """
 
-from __future__ import annotations
+# Annotations are evaluated: as texts, each would be compiled when a named tuple is made of them.
 
 from dataclasses import dataclass
-from enum import Enum
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-MB: Final = 1024 * 1024
-"""Bytes in a megabyte, as used for every ``…_mb`` name and in every sentence for people."""
+from otel_memleak.vocabulary import (
+    MB,
+    REASONS,
+    SEVERITIES,
+    STATES,
+    MonitoringTier,
+    Reason,
+    Severity,
+    State,
+)
 
-Severity = Literal["warning", "critical"]
-Reason = Literal["growth", "forecast", "rss"]
+__all__ = [
+    "MB",
+    "REASONS",
+    "SEVERITIES",
+    "STATES",
+    "AlertEvent",
+    "Diagnosis",
+    "LeakAlert",
+    "LimitSource",
+    "MemoryLimit",
+    "MonitoringTier",
+    "Origin",
+    "Pattern",
+    "Reason",
+    "RouteSuspect",
+    "Sample",
+    "Severity",
+    "State",
+    "Suspect",
+]
+
 Pattern = Literal["linear", "accelerating", "decelerating", "stepwise", "bursts"]
 LimitSource = Literal["cgroup", "rlimit", "configured", "host"]
 AlertEvent = Literal["memleak.leak", "memleak.rss", "memleak.resolved"]
 Origin = Literal["python", "native", "fragmentation", "unknown"]
-State = Literal["warming_up", "stable", "suspect", "leaking"]
-
-STATES: Final[tuple[State, ...]] = ("warming_up", "stable", "suspect", "leaking")
-SEVERITIES: Final[tuple[Severity, ...]] = ("warning", "critical")
-REASONS: Final[tuple[Reason, ...]] = ("growth", "forecast", "rss")
-
-
-class MonitoringTier(str, Enum):
-    """How much a process looks at itself.
-
-    ``PRODUCTION`` reads only what costs microseconds, once a minute. ``DEVELOPMENT`` looks every ten
-    seconds, traces Python allocations and counts asyncio tasks. ``DISABLED`` does nothing at all.
-    """
-
-    PRODUCTION = "production"
-    DEVELOPMENT = "development"
-    DISABLED = "disabled"
 
 
 @dataclass(frozen=True, slots=True)

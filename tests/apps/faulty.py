@@ -28,7 +28,8 @@ DEADLINE_S = 30.0
 
 
 def engine() -> Any:
-    return MemLeakInstrumentor()._engine
+    standby = MemLeakInstrumentor()._standby
+    return standby.engine if standby is not None else None
 
 
 def wait_for(condition: Callable[[], object]) -> None:

@@ -30,8 +30,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 
 from otel_memleak import MemLeakInstrumentor
 from otel_memleak.emission import Alerts, Metrics
-from otel_memleak.engine import Engine, Surroundings
+from otel_memleak.engine import Engine
 from otel_memleak.settings import resolve
+from otel_memleak.surroundings import Surroundings
 from otel_memleak.testing import ManualClock
 from otel_memleak.types import MB, MemoryLimit
 

@@ -14,7 +14,7 @@ from otel_memleak import MemLeakInstrumentor
 
 heap = [{"number": i, "name": str(i)} for i in range(150_000)]
 MemLeakInstrumentor().instrument(sampling_interval=10, overhead_budget=0)
-engine = MemLeakInstrumentor()._engine
+engine = MemLeakInstrumentor()._standby.load()
 
 
 def wait_for(done):

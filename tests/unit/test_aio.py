@@ -267,6 +267,11 @@ def test_beside_the_instrumentor_it_only_calls_its_callbacks(telemetry: InMemory
         await heard.wait()
         await until(monitor, 5)
         await monitor.stop()
+        standby = MemLeakInstrumentor()._standby
+        assert standby is not None
+        standby._ticker.wake()
+        while standby.engine is None or standby.engine.status is None:
+            await asyncio.sleep(0.01)
         assert len(telemetry.metrics()["memleak.process.rss"]) == 1
 
     run(body())

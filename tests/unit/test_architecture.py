@@ -13,15 +13,17 @@ ROOT = Path(otel_memleak.__file__).parent
 
 # Lowest first. A module may import from its own package and from lower layers only.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "types", "guard", "environment_variables", "median", "frames"),
+    ("version", "vocabulary", "types", "guard", "environment_variables", "median", "frames"),
     ("semconv", "clock", "settings", "declarative", "history", "messages", "overhead", "status", "detector",
      "probes"),
-    ("kinds", "sampler", "tracing", "forks", "callbacks", "per_provider", "errands", "last_words"),
+    ("kinds", "sampler", "tracing", "forks", "callbacks", "per_provider", "errands", "last_words", "loading",
+     "parts", "surroundings"),
     ("entry_spans",),
     ("diagnosis", "routes", "state"),
     ("ticker", "emission"),
     ("epilogue",),
     ("engine",),
+    ("standby",),
     ("aio", "instrumentor", "testing"),
     ("cli",),
     ("__main__", ""),
@@ -29,7 +31,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # Within a layer, who may know whom.
-SIDEWAYS = {("sampler", "kinds"), ("settings", "semconv"), ("declarative", "settings")}
+SIDEWAYS = {
+    ("types", "vocabulary"), ("sampler", "kinds"), ("surroundings", "kinds"), ("settings", "semconv"),
+    ("declarative", "settings"),
+}  # fmt: skip
 
 PURE = ("types", "median", "detector", "history", "messages", "settings", "last_words")
 PURE_MAY_IMPORT = {

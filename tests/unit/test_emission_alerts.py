@@ -18,9 +18,10 @@ from opentelemetry.trace import NonRecordingSpan, NoOpTracerProvider, SpanContex
 
 from otel import InMemoryTelemetry
 from otel_memleak.emission import log_records
-from otel_memleak.emission.alerts import MARKED_SPANS, Alerts, Notice
+from otel_memleak.emission.alerts import MARKED_SPANS, Alerts
 from otel_memleak.emission.attributes import alert_attributes, diagnosis_attributes
 from otel_memleak.emission.inflight import CAPACITY, InflightSpans, attach
+from otel_memleak.emission.notice import Notice
 from otel_memleak.types import MB, Diagnosis, LeakAlert, RouteSuspect, Suspect
 
 LEAK = LeakAlert(

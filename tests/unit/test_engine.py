@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import tracemalloc
@@ -14,9 +13,10 @@ import pytest
 from otel import InMemoryTelemetry
 from otel_memleak import guard as guard_module
 from otel_memleak.emission import Alerts, Metrics
-from otel_memleak.engine import Engine, Surroundings
+from otel_memleak.engine import Engine
 from otel_memleak.guard import Guard
 from otel_memleak.settings import resolve
+from otel_memleak.surroundings import Surroundings
 from otel_memleak.testing import ManualClock
 from otel_memleak.types import MB, LeakAlert, MemoryLimit
 
@@ -319,9 +319,7 @@ def test_samples_beyond_the_budget_are_spaced_out() -> None:
     """The thread waits longer when what it does has become dear."""
     used_s = [0.0]
     process = Process(leaking(0), sampling_interval=1000)
-    process.engine._surroundings = dataclasses.replace(
-        process.engine._surroundings, cpu_clock_s=lambda: used_s.append(used_s[-1] + 0.01) or used_s[-1]
-    )
+    process.engine._surroundings.cpu_clock_s = lambda: used_s.append(used_s[-1] + 0.01) or used_s[-1]
 
     process.live(120)
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_memleak.engine import Engine, Surroundings
+from otel_memleak.engine import Engine
 from otel_memleak.kinds import KindsReader
 from otel_memleak.probes import MallocReading, PageReading, Resident
 from otel_memleak.routes.watch import RouteWatch
 from otel_memleak.settings import resolve
+from otel_memleak.surroundings import Surroundings
 from otel_memleak.testing import ManualClock
 from otel_memleak.types import MB, LeakAlert, MemoryLimit
 

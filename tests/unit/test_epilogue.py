@@ -12,10 +12,11 @@ from errands import AtOnce
 from otel import InMemoryTelemetry
 from otel_memleak import guard as guard_module
 from otel_memleak.emission import Alerts
-from otel_memleak.engine import Engine, Surroundings
+from otel_memleak.engine import Engine
 from otel_memleak.guard import Guard
 from otel_memleak.settings import resolve
 from otel_memleak.state.slot import read
+from otel_memleak.surroundings import Surroundings
 from otel_memleak.testing import ManualClock
 from otel_memleak.types import MB, Diagnosis, LeakAlert, MemoryLimit, Suspect
 

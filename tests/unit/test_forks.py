@@ -25,6 +25,7 @@ class Thread:
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered of this process, given back after the test."""
+    forks.register(Thread())  # the hooks themselves, which a process has once and no test can take back
     monkeypatch.setattr(forks, "_known", dict(forks._known))
     monkeypatch.setattr(frames, "_stale", [])
 

@@ -16,6 +16,7 @@ from otel import InMemoryTelemetry
 from otel_memleak import LeakAlert, MemLeakInstrumentor
 from otel_memleak import guard as guard_module
 from otel_memleak.declarative import Declared
+from otel_memleak.engine import Engine
 from otel_memleak.instrumentor import _runs_module
 from otel_memleak.ticker import THREAD_NAME
 
@@ -27,9 +28,18 @@ def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
 
 
-def wait_for_sample() -> None:
-    engine = MemLeakInstrumentor()._engine
+def the_engine() -> Engine:
+    """That of this process, without the second that it takes its time to load."""
+    standby = MemLeakInstrumentor()._standby
+    assert standby is not None
+    engine = standby.load()
     assert engine is not None
+    standby._ticker.wake()
+    return engine
+
+
+def wait_for_sample() -> None:
+    engine = the_engine()
     pause = threading.Event()
     for _ in range(1000):
         if engine.status is not None:
@@ -80,10 +90,10 @@ def test_it_can_be_done_any_number_of_times(telemetry: InMemoryTelemetry) -> Non
 def test_a_second_constructor_call_does_not_lose_the_engine() -> None:
     """The base class runs __init__ at every call of the singleton."""
     MemLeakInstrumentor().instrument()
-    engine = MemLeakInstrumentor()._engine
+    standby = MemLeakInstrumentor()._standby
 
-    assert engine is not None
-    assert MemLeakInstrumentor()._engine is engine
+    assert standby is not None
+    assert MemLeakInstrumentor()._standby is standby
 
 
 def test_it_is_a_process_level_instrumentor() -> None:
@@ -127,9 +137,8 @@ def test_the_environment_beats_the_file(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("OTEL_PYTHON_MEMLEAK_HISTORY_SIZE", "12")
 
     MemLeakInstrumentor().instrument(history_size=Declared(13), alert_interval=Declared(5000))
-    engine = MemLeakInstrumentor()._engine
+    engine = the_engine()
 
-    assert engine is not None
     assert engine.settings.history_size == 12
     assert engine.settings.alert_interval_seconds == 5
 
@@ -176,8 +185,15 @@ def test_a_failure_to_start_does_not_reach_the_launcher(monkeypatch: pytest.Monk
     monkeypatch.setattr("otel_memleak.engine.Engine.start", broken)
 
     MemLeakInstrumentor().instrument()
+    standby = MemLeakInstrumentor()._standby
+    assert standby is not None
+    thread = standby._ticker.thread
+    standby._ticker.wake()
+    assert thread is not None
+    thread.join(WAIT_S)
 
     assert threads() == []
+    assert standby.swallowed_errors == 1
 
 
 @pytest.mark.parametrize("uninstrument", [False, True])
@@ -224,4 +240,4 @@ def test_the_resource_tracker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
 
     MemLeakInstrumentor().instrument()
 
-    assert MemLeakInstrumentor()._engine is None
+    assert MemLeakInstrumentor()._standby is None

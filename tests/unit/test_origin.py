@@ -38,7 +38,7 @@ def _series(readings: int = 12, **growth: Any) -> list[Witness]:
 
 
 def _without(series: list[Witness], *names: str) -> list[Witness]:
-    return [dataclasses.replace(witness, **dict.fromkeys(names)) for witness in series]
+    return [witness._replace(**dict.fromkeys(names)) for witness in series]
 
 
 def test_blocks_that_grow_with_the_arenas_are_python() -> None:
@@ -86,7 +86,7 @@ def test_freed_memory_that_malloc_keeps_is_fragmentation() -> None:
 
 def test_with_threads_the_arena_cap_is_the_first_knob() -> None:
     """Arenas are opened by threads: with several, their cap comes first."""
-    series = [dataclasses.replace(w, threads=9) for w in _series(rss_bytes=9 * MB, malloc_kept_bytes=9 * MB)]
+    series = [w._replace(threads=9) for w in _series(rss_bytes=9 * MB, malloc_kept_bytes=9 * MB)]
 
     assert "keeps: MALLOC_ARENA_MAX=2," in classify_origin(series).advice
 
@@ -128,7 +128,7 @@ def test_what_went_to_swap_still_counts() -> None:
 def test_a_warm_up_does_not_pass_a_native_leak_off_as_python() -> None:
     """Blocks of a cache that fills for a while must not account for what malloc loses all the time."""
     series = [
-        dataclasses.replace(witness, allocated_blocks=300_000 + min(step, 8) * 1000)
+        witness._replace(allocated_blocks=300_000 + min(step, 8) * 1000)
         for step, witness in enumerate(_series(48, rss_bytes=40 * MB, malloc_in_use_bytes=40 * MB))
     ]
 
@@ -141,7 +141,7 @@ def test_blocks_that_only_fluctuate_rarely_account_for_anything() -> None:
     origins: list[str] = []
     for seed in range(100):
         swing = random.Random(seed)
-        noisy = [dataclasses.replace(w, allocated_blocks=300_000 + swing.randrange(9000)) for w in steady]
+        noisy = [w._replace(allocated_blocks=300_000 + swing.randrange(9000)) for w in steady]
         origins.append(classify_origin(noisy).origin)
 
     assert origins.count("native") >= 87
@@ -150,7 +150,7 @@ def test_blocks_that_only_fluctuate_rarely_account_for_anything() -> None:
 def test_larger_objects_are_seen_under_the_sawtooth_of_an_export_queue() -> None:
     """Spans that wait for export are 14,000 blocks more, then none: only the course matters."""
     series = [
-        dataclasses.replace(witness, allocated_blocks=300_000 + 70 * step + 2800 * (step * 3 % 5))
+        witness._replace(allocated_blocks=300_000 + 70 * step + 2800 * (step * 3 % 5))
         for step, witness in enumerate(_series(64, rss_bytes=18 * MB, malloc_in_use_bytes=18 * MB))
     ]
 
@@ -160,7 +160,7 @@ def test_larger_objects_are_seen_under_the_sawtooth_of_an_export_queue() -> None
 def test_work_in_progress_at_the_end_is_not_growth() -> None:
     """The last readings may fall into a burst; the lower envelope does not."""
     series = _series(12, rss_bytes=0)
-    series[-1] = dataclasses.replace(series[-1], rss_bytes=400 * MB, allocated_blocks=3_000_000)
+    series[-1] = series[-1]._replace(rss_bytes=400 * MB, allocated_blocks=3_000_000)
 
     assert classify_origin(series).origin == "unknown"
 
@@ -206,7 +206,7 @@ def test_the_tables_of_tracing_are_not_taken_for_a_native_leak() -> None:
 def test_a_tracing_window_within_the_incident_is_not_evidence_about_all_of_it() -> None:
     """Short windows switch tracing on for seconds: little grew in those, which proves nothing."""
     series = _series(rss_bytes=30 * MB, allocated_blocks=300_000, peak_blocks=300_000)
-    series[5:8] = [dataclasses.replace(w, traced_bytes=1000, tracing_bytes=1000) for w in series[5:8]]
+    series[5:8] = [w._replace(traced_bytes=1000, tracing_bytes=1000) for w in series[5:8]]
 
     assert classify_origin(series).origin == "python"
 
@@ -257,7 +257,7 @@ _READING = st.none() | st.integers(min_value=0, max_value=1 << 40)
         st.builds(
             Witness,
             time_s=st.floats(allow_nan=False, allow_infinity=False),
-            **{field.name: _READING for field in dataclasses.fields(Witness)[1:]},
+            **dict.fromkeys(Witness._fields[1:], _READING),
         ),
         max_size=20,
     ),
@@ -290,9 +290,6 @@ def test_parts_never_exceed_the_whole(
 @given(offset_mb=st.integers(min_value=0, max_value=10_000))
 def test_the_size_of_the_process_does_not_matter(kind: Callable[[], list[Witness]], offset_mb: int) -> None:
     """Only growth is judged: the same leak in a larger process has the same origin."""
-    larger = [
-        dataclasses.replace(witness, rss_bytes=(witness.rss_bytes or 0) + offset_mb * MB)
-        for witness in kind()
-    ]
+    larger = [witness._replace(rss_bytes=(witness.rss_bytes or 0) + offset_mb * MB) for witness in kind()]
 
     assert classify_origin(larger) == classify_origin(kind())

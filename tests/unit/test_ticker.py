@@ -70,6 +70,26 @@ def test_it_ticks_at_once_and_again() -> None:
     watched.stop()
 
 
+def test_the_first_tick_may_be_put_off_until_it_is_wanted() -> None:
+    """A start that has other things to do; stopping does not wait for it either."""
+    ticks = Ticks()
+    watched = Ticker(600.0, ticks.tick, ticks.fork, Guard(), delay_s=600.0)
+    watched.start()
+    assert not ticks.seen.acquire(timeout=0.05)
+    watched.wake()
+    ticks.wait()
+    watched.stop()
+
+    put_off = Ticker(600.0, ticks.tick, ticks.fork, Guard(), delay_s=600.0)
+    put_off.start()
+    thread = put_off.thread
+    put_off.stop()
+
+    assert thread is not None
+    assert not thread.is_alive()
+    assert not ticks.seen.acquire(timeout=0.0)
+
+
 def test_the_thread_is_a_named_daemon() -> None:
     """It must not keep the interpreter from exiting, and a stack dump must say whose it is."""
     ticks = Ticks()

@@ -68,6 +68,18 @@ taken for growth.
 
 from __future__ import annotations
 
-from otel_memleak.detector.detector import LeakDetector
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from otel_memleak.detector.detector import LeakDetector
 
 __all__ = ["LeakDetector"]
+
+
+def __getattr__(name: str) -> Any:
+    # A process that is watched loads its parts one by one, see `otel_memleak.loading`.
+    if name != "LeakDetector":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from otel_memleak.detector.detector import LeakDetector
+
+    return LeakDetector

@@ -1,12 +1,12 @@
-"""The witnesses of an incident, and by how much each grew over it."""
+"""By how much each witness grew over an incident."""
 
-from __future__ import annotations
+# Annotations are evaluated: as texts, each would be compiled when a named tuple is made of them.
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Final
+from typing import Final, NamedTuple
 
+from otel_memleak.diagnosis._witness import Witness
 from otel_memleak.median import median
 
 _LARGE_BLOCK_BYTES: Final = 5 * 1024
@@ -15,41 +15,7 @@ blocks of the OpenTelemetry SDK alone came to one for every 6 to 9 KB."""
 _ENVELOPE_READINGS: Final = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Witness:
-    """One reading of everything that tells kinds of memory apart. What could not be read is None.
-
-    Attributes:
-        time_s: When, on the sample clock, in seconds.
-        rss_bytes: Resident set size.
-        file_bytes: Its pages of mapped files.
-        shared_bytes: Its pages of shared memory.
-        swapped_bytes: Anonymous memory in swap, which has left the resident set.
-        malloc_in_use_bytes: Allocated from malloc and not freed.
-        malloc_kept_bytes: Freed, and kept by malloc.
-        allocated_blocks: Blocks of Python's object allocator.
-        peak_blocks: The most of them, where this reading stands for a stretch of time.
-        traced_bytes: What tracemalloc traces, while it does; of use only when it does all the time.
-        tracing_bytes: What tracemalloc's own tables take (from malloc), while it traces.
-        threads: Threads of the process, native ones included.
-    """
-
-    time_s: float
-    rss_bytes: int | None = None
-    file_bytes: int | None = None
-    shared_bytes: int | None = None
-    swapped_bytes: int | None = None
-    malloc_in_use_bytes: int | None = None
-    malloc_kept_bytes: int | None = None
-    allocated_blocks: int | None = None
-    peak_blocks: int | None = None
-    traced_bytes: int | None = None
-    tracing_bytes: int | None = None
-    threads: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Growths:
+class Growths(NamedTuple):
     """Growth of each witness over the incident; None where it was not read twice."""
 
     rss: float | None
@@ -67,7 +33,7 @@ class Growths:
     thread_count: int
 
     @classmethod
-    def of(cls, witnesses: Sequence[Witness]) -> Growths:
+    def of(cls, witnesses: Sequence[Witness]) -> "Growths":
         blocks = [witness.allocated_blocks for witness in witnesses]
         in_use = [witness.malloc_in_use_bytes for witness in witnesses]
         threads = [witness.threads for witness in witnesses]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import fields
 from typing import Any, Final
 
-from otel_memleak.diagnosis._growth import Witness
+from otel_memleak.diagnosis._witness import Witness
 from otel_memleak.probes import (
     PageReading,
     ProbeError,
@@ -19,7 +18,7 @@ from otel_memleak.types import Sample
 
 _CAPACITY: Final = 64
 _SCALES: Final = (1, 8, 64, 512, 4096)
-_WITNESSES: Final = tuple(field.name for field in fields(Witness) if field.name != "time_s")
+_WITNESSES: Final = tuple(name for name in Witness._fields if name != "time_s")
 _THROUGHOUT: Final = frozenset({"traced_bytes", "tracing_bytes"})
 """Means nothing for a stretch in only part of which it was read."""
 

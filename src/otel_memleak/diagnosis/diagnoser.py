@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from otel_memleak import forks
 from otel_memleak.clock import Clock
-from otel_memleak.diagnosis._resource_reading import read_resources
 from otel_memleak.diagnosis._witnesses import WitnessSeries, witness_of
 from otel_memleak.diagnosis.findings import RouteFindings
-from otel_memleak.diagnosis.resources import ResourceReading, ResourceSeries
 from otel_memleak.guard import Guard
 from otel_memleak.settings import TracemallocMode
 from otel_memleak.types import Diagnosis, LeakAlert, Origin, Sample, State
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from otel_memleak.diagnosis.census import Census
     from otel_memleak.diagnosis.investigation import Case, Tracers
     from otel_memleak.diagnosis.origin import Witness
+    from otel_memleak.diagnosis.resources import ResourceReading, ResourceSeries
 
 THREAD_NAME: Final = "OtelMemleakDiagnosis"
 STOP_TIMEOUT_S: Final = 1.0
@@ -70,7 +69,7 @@ class Diagnoser:
             self._tracers = None
         self._lock = threading.Lock()
         self._witnesses = WitnessSeries()
-        self._resources = ResourceSeries()
+        self._resources: ResourceSeries | None = None
         self._samples = 0
         self._rss_bytes: int | None = None
         self._limit_bytes: int | None = None
@@ -91,13 +90,22 @@ class Diagnoser:
             with self._lock:
                 self._witnesses.offer(witness)
                 if growing:
-                    self._resources.offer(read_resources(sample.time_s, witness.threads))
+                    self._count_resources(sample.time_s, witness.threads)
                 elif state == "stable":
-                    self._resources = ResourceSeries()
+                    self._resources = None
         self._samples += 1
         if state == "suspect" and sample.time_s - self._suspected_s > _BETWEEN_SUSPICIONS * self._interval_s:
             self._suspected_s = sample.time_s
             self._start(None)
+
+    def _count_resources(self, time_s: float, threads: int | None) -> None:
+        # What can count them is loaded when something grows.
+        from otel_memleak.diagnosis._resource_reading import read_resources
+        from otel_memleak.diagnosis.resources import ResourceSeries
+
+        if self._resources is None:
+            self._resources = ResourceSeries()
+        self._resources.offer(read_resources(time_s, threads))
 
     def investigate(self, alert: LeakAlert) -> None:
         """Look into a leak; while one is being looked into the next one waits, and only the last."""
@@ -132,7 +140,7 @@ class Diagnoser:
     def resources(self) -> list[ResourceReading]:
         """Counts over the incident, oldest first."""
         with self._lock:
-            return self._resources.readings()
+            return self._resources.readings() if self._resources is not None else []
 
     def routes(self) -> RouteFindings:
         """What is known of the endpoints by now."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-from otel_memleak.types import RouteSuspect
+if TYPE_CHECKING:
+    from otel_memleak.types import RouteSuspect
 
 
-@dataclass(frozen=True, slots=True)
-class RouteFindings:
+class RouteFindings(NamedTuple):
     """Which endpoints leave memory behind.
 
     Attributes:

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_memleak.detector._witnesses import BLIND_BLOCK_BYTES, SMALL_BLOCK_BYTES
-from otel_memleak.diagnosis._growth import Growths, Witness
+from otel_memleak.diagnosis._growth import Growths
+from otel_memleak.diagnosis._witness import Witness
 from otel_memleak.types import MB, Origin
 
 __all__ = ["OriginVerdict", "Parts", "Witness", "classify_origin"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
 from opentelemetry.context import Context
@@ -26,20 +26,18 @@ from opentelemetry.trace import (
 )
 
 from otel_memleak import forks, semconv
-from otel_memleak.emission import inflight, log_records
-from otel_memleak.emission.attributes import AttributeValue, alert_attributes, diagnosis_attributes
-from otel_memleak.emission.fork_locks import revive
+from otel_memleak.emission import inflight
 from otel_memleak.guard import say_quietly
-from otel_memleak.messages import diagnosis_sentence, sentence
 from otel_memleak.per_provider import PerProvider
 from otel_memleak.settings import AlertTarget
-from otel_memleak.types import Diagnosis, LeakAlert, LimitSource, Origin, RouteSuspect
 from otel_memleak.version import __version__
+
+if TYPE_CHECKING:
+    from otel_memleak.emission.notice import Notice
 
 MARKED_SPANS: Final = 5
 """Spans in flight that get the event and are linked from the root span: those open the longest."""
 
-_SEVERITIES: Final = {"warning": SeverityNumber.WARN, "critical": SeverityNumber.ERROR}
 _LOG_LEVELS: Final = {
     SeverityNumber.INFO: logging.INFO,
     SeverityNumber.WARN: logging.WARNING,
@@ -48,63 +46,6 @@ _LOG_LEVELS: Final = {
 
 _tracers: Final = PerProvider[Tracer]()
 _loggers: Final = PerProvider[Logger]()
-
-
-class Notice(NamedTuple):
-    """One thing to say, whatever signal it travels as.
-
-    Attributes:
-        event: Event name.
-        body: The sentence for people.
-        attributes: Flat attributes, the same on every signal.
-        severity: Of the log record; an error also marks the root span.
-        unix_time_s: When it was decided, in seconds.
-    """
-
-    event: str
-    body: str
-    attributes: dict[str, AttributeValue]
-    severity: SeverityNumber
-    unix_time_s: float
-
-    @property
-    def timestamp_ns(self) -> int:
-        """The time as OpenTelemetry wants it."""
-        return int(self.unix_time_s * 1e9)
-
-    @classmethod
-    def of_alert(
-        cls,
-        alert: LeakAlert,
-        limit_source: LimitSource | None,
-        unix_time_s: float,
-        routes: Sequence[RouteSuspect] = (),
-        origin: Origin | None = None,
-    ) -> Notice:
-        """An alert; ``limit_source`` says in the sentence who set the limit."""
-        resolved = alert.event == semconv.EVENT_RESOLVED
-        return cls(
-            alert.event,
-            sentence(alert, limit_source, routes),
-            alert_attributes(alert, routes, origin),
-            SeverityNumber.INFO if resolved else _SEVERITIES[alert.severity],
-            unix_time_s,
-        )
-
-    @classmethod
-    def of_diagnosis(cls, diagnosis: Diagnosis, unix_time_s: float) -> Notice:
-        """A diagnosis; a warning, because what is below one is often dropped on the way."""
-        return cls(
-            semconv.EVENT_DIAGNOSIS,
-            diagnosis_sentence(diagnosis),
-            diagnosis_attributes(diagnosis),
-            SeverityNumber.WARN,
-            unix_time_s,
-        )
-
-    def urgent(self) -> Notice:
-        """The same, as an error."""
-        return self._replace(severity=SeverityNumber.ERROR)
 
 
 class Alerts:
@@ -133,8 +74,9 @@ class Alerts:
         Cheap to call again: the SDK may be configured after us.
         """
         if self._inflight is None and "span_event" in self._targets:
-            self._inflight = inflight.attach(self._tracer_provider or get_tracer_provider())
-            if self._inflight is not None:
+            self._inflight = inflight.attach(self._tracer_provider)
+            # Where it is enabled already, spans are remembered that must not be forgotten.
+            if self._inflight is not None and not self._inflight.enabled:
                 self._inflight.enabled = True
 
     def close(self) -> None:
@@ -148,6 +90,8 @@ class Alerts:
         if self._inflight is not None:
             self._inflight.enabled = True
         if forks.unnoticed():
+            from otel_memleak.emission.fork_locks import revive
+
             revive(self._tracer_provider or get_tracer_provider())
             revive(self._logger_provider or get_logger_provider())
 
@@ -211,6 +155,8 @@ class Alerts:
         logger = self._logger()
         if not _enabled(logger):
             return False
+        from otel_memleak.emission import log_records
+
         log_records.emit(
             logger,
             timestamp_ns=notice.timestamp_ns,

@@ -9,7 +9,7 @@ import weakref
 from typing import Final
 
 from opentelemetry.sdk.trace import ReadableSpan, Span
-from opentelemetry.trace import TracerProvider
+from opentelemetry.trace import TracerProvider, get_tracer_provider
 
 from otel_memleak import entry_spans, forks
 from otel_memleak.per_provider import PerProvider
@@ -83,11 +83,15 @@ class InflightSpans:
 _attached: Final = PerProvider[InflightSpans]()
 
 
-def attach(provider: TracerProvider) -> InflightSpans | None:
+def attach(provider: TracerProvider | None) -> InflightSpans | None:
     """The memory of this provider, made at the first call.
+
+    Args:
+        provider: None for the global one.
 
     Returns:
         None for a provider that takes no processors, such as the proxy before an SDK is configured.
     """
+    provider = provider or get_tracer_provider()
     entries = entry_spans.attach(provider)
     return _attached.get(provider, lambda: InflightSpans(entries)) if entries is not None else None

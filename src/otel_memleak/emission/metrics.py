@@ -9,7 +9,7 @@ take one back; a slot between them and the engine is filled by ``instrument()`` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import (
@@ -22,11 +22,12 @@ from opentelemetry.metrics import (
 )
 
 from otel_memleak import forks, semconv
-from otel_memleak.emission.fork_locks import release_inherited_locks, revive
 from otel_memleak.per_provider import PerProvider
-from otel_memleak.status import Status, StatusSource
-from otel_memleak.types import REASONS, SEVERITIES, STATES
 from otel_memleak.version import __version__
+from otel_memleak.vocabulary import REASONS, SEVERITIES, STATES
+
+if TYPE_CHECKING:
+    from otel_memleak.status import Status, StatusSource
 
 
 class Slot:
@@ -62,12 +63,13 @@ class Metrics:
         self._source: StatusSource | None = None
 
     def bind(self, source: StatusSource) -> bool:
-        """Let the callbacks read from this engine.
+        """Let the callbacks read from this source, in the place of the one that was bound before.
 
         Returns:
             False when another engine of this process is being read from already.
         """
-        if self._slot.source is not None and self._slot.source is not source:
+        bound = self._slot.source
+        if bound is not None and bound is not source and bound is not self._source:
             return False
         self._slot.source = self._source = source
         return True
@@ -80,6 +82,8 @@ class Metrics:
 
     def after_fork_in_child(self) -> None:
         """Free what a collection of the parent has left locked, and make up for hooks that did not run."""
+        from otel_memleak.emission.fork_locks import release_inherited_locks, revive
+
         provider = self._provider if self._provider is not None else get_meter_provider()
         release_inherited_locks(provider)
         if forks.unnoticed():

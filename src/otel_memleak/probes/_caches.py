@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any, Final, NamedTuple
@@ -18,6 +19,10 @@ _LEAST_SIZE: Final = 64
 _MOST_CACHES: Final = 256
 _STILL_FILLING: Final = 10
 """A cache that has not grown in so many readings does not count as filling."""
+
+_MODULES_AT_A_TIME: Final = 32
+_BETWEEN_S: Final = 0.0001
+"""Between so many modules the interpreter's lock is let go: others are not to wait for a millisecond."""
 
 _KIND: Final = type(functools.lru_cache(maxsize=1)(lambda: None))
 
@@ -88,7 +93,9 @@ def _bound(cache: Any) -> int:
 
 
 def _in_modules(modules: Iterable[object]) -> Iterator[Any]:
-    for module in modules:
+    for number, module in enumerate(modules):
+        if number % _MODULES_AT_A_TIME == 0:
+            time.sleep(_BETWEEN_S)
         if not isinstance(module, ModuleType):
             continue
         # Not getattr(): a lazy module would be imported by it.

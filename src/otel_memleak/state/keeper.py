@@ -44,6 +44,7 @@ class StateKeeper:
         guard: Told of failures.
         owner: Whose file it is, given whether this process was forked; injectable for tests.
         errands: Runs what touches the disk; injectable for tests.
+        forked: This process was forked from one that keeps a file of its own.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class StateKeeper:
         guard: Guard,
         owner: Callable[[bool], Owner] = lambda forked: owner_of_this_process(forked=forked),
         errands: Errands | None = None,
+        *,
+        forked: bool = False,
     ) -> None:
         self._path = path
         self._clock = clock
@@ -62,7 +65,7 @@ class StateKeeper:
         self._export: Callable[[], Plain | None] = lambda: None
         self._slot: Slot | None = None
         self._started = False
-        self._begin(forked=False)
+        self._begin(forked=forked)
 
     def _begin(self, *, forked: bool) -> None:
         self._mine = self._owner(forked)

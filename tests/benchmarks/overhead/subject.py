@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import count
 
 from otel_memleak.emission import Alerts, Metrics
-from otel_memleak.engine import Engine, Surroundings
+from otel_memleak.engine import Engine
 from otel_memleak.guard import Guard
 from otel_memleak.probes import RssProbe
 from otel_memleak.routes.watch import RouteWatch
 from otel_memleak.settings import resolve
+from otel_memleak.surroundings import Surroundings
 from otel_memleak.testing import ManualClock
 from otel_memleak.types import MB
 

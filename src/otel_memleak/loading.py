@@ -1,0 +1,82 @@
+"""Importing on a thread, without disturbing anybody: a module at a time, and never across a fork.
+
+Whoever imports holds the interpreter's lock; between two modules it is let go, so that no other thread waits
+for longer than one takes. A process that is forked while a thread imports would inherit a module that is
+locked for ever, ours or one of the standard library, so a fork waits for the module at hand.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Final
+
+_LONGEST_WAIT_S: Final = 1.0
+"""A fork goes ahead after that: rather a child that is not watched than a parent that hangs."""
+
+_BETWEEN_S: Final = 0.0005
+_hooked: Final[list[bool]] = []
+
+
+class _Gate:
+    """The lock that forks wait for."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.held_by_fork = False
+
+    def before(self) -> None:
+        self.held_by_fork = self.lock.acquire(timeout=_LONGEST_WAIT_S)
+
+    def after_in_parent(self) -> None:
+        if self.held_by_fork:
+            self.held_by_fork = False
+            self.lock.release()
+
+    def after_in_child(self) -> None:
+        if self.held_by_fork:
+            self.after_in_parent()
+        else:  # the thread that holds it is not in this process
+            self.lock = threading.Lock()
+
+
+_gate: Final = _Gate()
+
+
+@contextmanager
+def undisturbed() -> Generator[None, None, None]:
+    """Keep forks from happening meanwhile, for a second at most; not to be nested."""
+    if not _hooked and hasattr(os, "register_at_fork"):
+        _hooked.append(True)
+        os.register_at_fork(
+            before=_gate.before, after_in_parent=_gate.after_in_parent, after_in_child=_gate.after_in_child
+        )
+    with _gate.lock:
+        yield
+
+
+def load(names: Sequence[str], go_on: Callable[[], bool]) -> bool:
+    """Import modules one by one.
+
+    Args:
+        names: In an order in which each needs only those before it. What is not ours may be missing.
+        go_on: Asked before each of them.
+
+    Returns:
+        Whether all of them are there.
+    """
+    pause = threading.Event()
+    for name in names:
+        if not go_on():
+            return False
+        with undisturbed():
+            try:
+                import_module(name)
+            except ImportError:
+                if name.startswith("otel_memleak"):
+                    raise
+        pause.wait(_BETWEEN_S)
+    return True

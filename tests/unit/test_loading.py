@@ -1,0 +1,126 @@
+"""Importing on a thread: one module at a time, in order, and not while somebody forks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from otel_memleak import loading
+from otel_memleak.parts import PARTS
+
+WAIT_S = 10.0
+
+STEPS = """
+import json, sys
+from importlib import import_module
+from otel_memleak import MemLeakInstrumentor
+MemLeakInstrumentor().instrument(sampling_interval=600_000)
+from otel_memleak.parts import PARTS
+
+def ours():
+    return {name for name in sys.modules if name.startswith("otel_memleak")}
+
+at_once, steps = ours(), []
+for name in PARTS:
+    before = ours()
+    import_module(name)
+    steps.append([name, sorted(ours() - before)])
+before = ours()
+standby = MemLeakInstrumentor()._standby
+standby.load().tick()
+print(json.dumps([sorted(at_once), steps, sorted(ours() - before)]))
+MemLeakInstrumentor().uninstrument()
+"""
+
+
+def test_every_part_comes_after_those_it_needs_and_none_is_missing() -> None:
+    """A step of two keeps others waiting twice as long; an unlisted part comes later, when a fork may happen."""
+    done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
+    at_once, steps, later = json.loads(done.stdout)
+
+    assert later == []
+    assert [name for name, loaded in steps if len(loaded) > 1] == []
+    assert [name for name, loaded in steps if name.startswith("otel_memleak") and not loaded] == []
+    assert {"otel_memleak.standby", "otel_memleak.emission.metrics"} <= set(at_once)
+    assert not {name for name in at_once if "detector" in name or "probes" in name or "diagnosis" in name}
+
+
+def test_loading_stops_when_it_is_not_wanted_any_more() -> None:
+    """A process that ends meanwhile waits for one module, not for sixty."""
+    asked: list[bool] = []
+
+    def go_on() -> bool:
+        asked.append(True)
+        return len(asked) < 3
+
+    assert loading.load(PARTS, go_on) is False
+    assert len(asked) == 3
+
+
+def test_what_is_not_ours_may_be_missing() -> None:
+    """Hardened builds have no ctypes; a part of ours that is missing is a broken installation."""
+    assert loading.load(["no_such_module_anywhere", "json"], lambda: True)
+    with pytest.raises(ImportError):
+        loading.load(["otel_memleak.no_such_part"], lambda: True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_fork_waits_for_the_module_at_hand_and_the_child_can_import() -> None:
+    """A module that another thread is importing would be locked for ever in the child."""
+    held, release, forked = threading.Event(), threading.Event(), threading.Event()
+    status: list[int] = []
+
+    def holds() -> None:
+        with loading.undisturbed():
+            held.set()
+            assert release.wait(WAIT_S)
+
+    def forks() -> None:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if loading.load(["json"], lambda: True) else 1)
+        forked.set()
+        status.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    holder, forker = threading.Thread(target=holds), threading.Thread(target=forks)
+    holder.start()
+    assert held.wait(WAIT_S)
+    forker.start()
+    assert not forked.wait(0.2)
+    release.set()
+    forker.join(WAIT_S)
+    holder.join(WAIT_S)
+
+    assert status == [0]
+    assert loading.load(["json"], lambda: True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_fork_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather a child that is not watched than a parent that hangs; the child gets a lock that works."""
+    monkeypatch.setattr(loading, "_LONGEST_WAIT_S", 0.05)
+    held, release = threading.Event(), threading.Event()
+
+    def holds() -> None:
+        with loading.undisturbed():
+            held.set()
+            assert release.wait(WAIT_S)
+
+    holder = threading.Thread(target=holds)
+    holder.start()
+    assert held.wait(WAIT_S)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if loading.load(["json"], lambda: True) else 1)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    release.set()
+    holder.join(WAIT_S)
+
+    assert status == 0
