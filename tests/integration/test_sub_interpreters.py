@@ -32,11 +32,17 @@ print("watched" if any(m.name == "memleak.process.rss" for m in metrics) else "r
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-X", "faulthandler", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
-@pytest.mark.skipif(importlib.util.find_spec("_testcapi") is None, reason="this CPython lacks its test module")
+@pytest.mark.skipif(
+    importlib.util.find_spec("_testcapi") is None, reason="this CPython lacks its test module"
+)
 def test_one_that_shares_the_gil_watches_and_ends() -> None:
     """As under mod_wsgi: the watch works there, its thread ends with the interpreter, and the host lives on.
 

@@ -1,17 +1,20 @@
-"""A fork in the middle of a collection."""
+"""A fork in the middle of a collection, and connections that a fork would share."""
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExportingMetricReader
 
-from otel_memleak.emission.fork_locks import release_inherited_locks
+from otel_memleak.emission.fork_locks import mend
 
 WAIT_S = 10.0
 
@@ -39,7 +42,7 @@ def test_the_child_can_collect_although_the_parent_was_collecting(repair: bool) 
 
     pid = os.fork()
     if pid == 0:
-        replaced = release_inherited_locks(provider) if repair else 0
+        replaced = mend(provider) if repair else 0
         go_on.set()
         collector = threading.Thread(target=reader.get_metrics_data, daemon=True)
         collector.start()
@@ -66,8 +69,56 @@ def test_free_locks_and_foreign_objects_are_left_alone() -> None:
     provider.theirs = foreign  # type: ignore[attr-defined]
     lock = provider._lock
 
-    assert release_inherited_locks(provider) == 0
+    assert mend(provider) == 0
     assert provider._lock is lock
     assert foreign.lock.locked()
-    assert release_inherited_locks(foreign) == 0
+    assert mend(foreign) == 0
     provider.shutdown()
+
+
+class Backend(ThreadingHTTPServer):
+    """Keeps its connections open and notes on which one each request has come."""
+
+    def __init__(self) -> None:
+        self.ports: list[int] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:  # noqa: N802 - http.server's name
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.server.ports.append(self.client_address[1])  # type: ignore[attr-defined]
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_exporter_does_not_share_its_connection_with_the_parent() -> None:
+    """Two processes on one socket read each other's answers: exports are garbled, lost or sent twice."""
+    backend = Backend()
+    serving = threading.Thread(target=backend.serve_forever, daemon=True)
+    serving.start()
+    exporter = OTLPMetricExporter(endpoint=f"http://127.0.0.1:{backend.server_port}/v1/metrics")
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=float("inf"))
+    provider = MeterProvider(metric_readers=[reader])
+    provider.get_meter("test").create_counter("count").add(1)
+
+    provider.force_flush()
+    provider.force_flush()
+    replaced = mend(provider)
+    provider.force_flush()
+    provider.shutdown()
+    backend.shutdown()
+    backend.server_close()
+    gc.collect()
+
+    first, second, third = backend.ports
+    assert first == second
+    assert third != first
+    assert replaced >= 1

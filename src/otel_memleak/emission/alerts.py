@@ -28,7 +28,7 @@ from opentelemetry.trace import (
 from otel_memleak import forks, semconv
 from otel_memleak.emission import inflight, log_records
 from otel_memleak.emission.attributes import AttributeValue, alert_attributes, diagnosis_attributes
-from otel_memleak.emission.fork_locks import revive
+from otel_memleak.emission.fork_locks import mend, revive
 from otel_memleak.guard import say_quietly
 from otel_memleak.messages import diagnosis_sentence, sentence
 from otel_memleak.per_provider import PerProvider
@@ -147,9 +147,13 @@ class Alerts:
         """Forget the parent's open spans, which never end here, and make up for hooks that did not run."""
         if self._inflight is not None:
             self._inflight.enabled = True
-        if forks.unnoticed():
-            revive(self._tracer_provider or get_tracer_provider())
-            revive(self._logger_provider or get_logger_provider())
+        for provider in (
+            self._tracer_provider or get_tracer_provider(),
+            self._logger_provider or get_logger_provider(),
+        ):
+            mend(provider)
+            if forks.unnoticed():
+                revive(provider)
 
     def send(self, notice: Notice, related: Sequence[SpanContext] = ()) -> None:
         """Send one notice as every wanted signal.

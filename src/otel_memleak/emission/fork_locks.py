@@ -1,11 +1,17 @@
-"""A fork while metrics are being collected must not silence the child.
+"""What a fork leaves broken in the SDK's objects: locks that stay held, connections that are shared.
 
 The SDK starts its reader's thread anew in a forked child, but not the locks of the collection itself. If the
 parent was collecting at that moment, they stay held by a thread that the child does not have, and its
 metrics never arrive (a collection takes tens of milliseconds with the system-metrics instrumentation, and
 servers fork while they run). In the child every lock found held in the provider's own objects is such a
 lock: it is replaced by a free one of the same kind. The reader's new thread waits for its first interval
-before it takes one, so this is in time unless that is a fraction of a second on a machine that is overrun.
+before it takes one; the locks it takes first are the nearest to the provider, and freed first.
+
+The HTTP exporters keep their connection, and a child inherits it: parent and workers then write to one socket
+and read each other's answers, so that requests are garbled, lost after a time-out or sent twice. In the child
+the pools of urllib3, which ``requests`` uses too, are replaced by empty ones. What was in them is kept, not
+closed: closing takes locks that a thread of the parent may have held. (A gRPC channel does not survive a fork
+at all; the README says to use HTTP there.)
 
 Where the fork ran no Python hook at all (uWSGI), not even the thread is started, and the child exports under
 its parent's identity: `revive` calls what the SDK's hooks would have called.
@@ -15,36 +21,57 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
 _LOCK: Final = type(threading.Lock())
 _RLOCK: Final = type(threading.RLock())
 _METRICS: Final = "opentelemetry.sdk.metrics"
-_SDK: Final = "opentelemetry.sdk"
+_SDK: Final = ("opentelemetry.sdk",)
+_EXPORTING: Final = ("opentelemetry.sdk", "opentelemetry.exporter", "requests.", "urllib3.poolmanager")
+_POOL_MANAGERS: Final = ("PoolManager", "ProxyManager")
 _FORK_HOOKS: Final = ("_handle_fork", "_at_fork_reinit")
-_CONTAINERS: Final = (dict, list, tuple, set)
+_CONTAINERS: Final = (dict, OrderedDict, list, tuple, set)
 _OBJECTS_AT_MOST: Final = 100_000
+_inherited: Final[list[object]] = []
+"""Connections of the ancestors, one entry per exporter and generation."""
 
 
-def release_inherited_locks(provider: object) -> int:
-    """Replace the locks that the parent's threads held when it forked.
+def mend(provider: object) -> int:
+    """Free the locks that the parent's threads held when it forked, and let exporters connect anew.
 
     To be called in the child while no other thread of it uses the provider yet.
 
     Args:
-        provider: A meter provider; one that is not the SDK's is left alone.
+        provider: A provider of any signal; one that is not the SDK's is left alone.
 
     Returns:
-        How many locks were replaced.
+        How many locks and pools of connections were replaced.
     """
-    replaced = 0
-    for item in _sdk_objects(provider, _METRICS):
-        for name, value in tuple(cast(dict[str, Any], item.__dict__).items()):
-            if type(value) in (_LOCK, _RLOCK) and _is_held(value):
-                setattr(item, name, threading.Lock() if type(value) is _LOCK else threading.RLock())
-                replaced += 1
-    return replaced
+    return sum(_free_locks(item) + _empty_pools(item) for item in _sdk_objects(provider, _EXPORTING))
+
+
+def _free_locks(item: Any) -> int:
+    if not type(item).__module__.startswith(_METRICS):
+        return 0  # the SDK sees to the other signals itself
+    held = [
+        (name, value)
+        for name, value in tuple(cast(dict[str, Any], item.__dict__).items())
+        if type(value) in (_LOCK, _RLOCK) and _is_held(value)
+    ]
+    for name, value in held:
+        setattr(item, name, threading.Lock() if type(value) is _LOCK else threading.RLock())
+    return len(held)
+
+
+def _empty_pools(item: Any) -> int:
+    pools = getattr(item, "pools", None) if type(item).__name__ in _POOL_MANAGERS else None
+    if pools is None:
+        return 0
+    item.pools = type(pools)(pools._maxsize)
+    _inherited.append(pools)
+    return 1
 
 
 def revive(provider: object) -> int:
@@ -69,18 +96,18 @@ def revive(provider: object) -> int:
     return len(hooks)
 
 
-def _sdk_objects(provider: object, package: str) -> Iterator[Any]:
-    """The provider and every object of a package of the SDK that it holds, directly or in containers."""
-    waiting, seen = [provider], {id(provider)}
+def _sdk_objects(provider: object, packages: tuple[str, ...]) -> Iterator[Any]:
+    """The provider and every object of these packages that it holds, directly or in containers, nearest first."""
+    waiting, seen = deque([provider]), {id(provider)}
     while waiting and len(seen) < _OBJECTS_AT_MOST:
-        item = waiting.pop()
-        ours = type(item).__module__.startswith(package)
+        item = waiting.popleft()
+        ours = type(item).__module__.startswith(packages)
         if ours and hasattr(item, "__dict__"):
             yield item
         if ours or type(item) in _CONTAINERS:
             for held in gc.get_referents(item):
                 if id(held) not in seen and (
-                    type(held) in _CONTAINERS or type(held).__module__.startswith(package)
+                    type(held) in _CONTAINERS or type(held).__module__.startswith(packages)
                 ):
                     seen.add(id(held))
                     waiting.append(held)

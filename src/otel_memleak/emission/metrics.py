@@ -22,7 +22,7 @@ from opentelemetry.metrics import (
 )
 
 from otel_memleak import forks, semconv
-from otel_memleak.emission.fork_locks import release_inherited_locks, revive
+from otel_memleak.emission.fork_locks import mend, revive
 from otel_memleak.per_provider import PerProvider
 from otel_memleak.status import Status, StatusSource
 from otel_memleak.types import REASONS, SEVERITIES, STATES
@@ -79,9 +79,9 @@ class Metrics:
         self._source = None
 
     def after_fork_in_child(self) -> None:
-        """Free what a collection of the parent has left locked, and make up for hooks that did not run."""
+        """Free what the parent has left locked, share no connection, and make up for hooks that did not run."""
         provider = self._provider if self._provider is not None else get_meter_provider()
-        release_inherited_locks(provider)
+        mend(provider)
         if forks.unnoticed():
             revive(provider)
 
