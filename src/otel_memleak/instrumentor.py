@@ -127,8 +127,8 @@ def _reason_not_to(settings: Settings) -> str | None:
 def _allows_daemon_threads() -> bool:
     """Whether a thread can watch from here: not in sub-interpreters with a GIL of their own.
 
-    Those that share the main interpreter's, as mod_wsgi's do, allow them. Before CPython 3.12 nobody tells; the
-    SDK itself does not work in an isolated one there.
+    Those that share the main interpreter's, as mod_wsgi's do, allow them. Before CPython 3.12 nobody tells;
+    the SDK itself does not work in an isolated one there.
     """
     allowed: object = getattr(threading, "_daemon_threads_allowed", None)
     return not callable(allowed) or bool(allowed())

@@ -85,7 +85,7 @@ class Backend(ThreadingHTTPServer):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self) -> None:  # noqa: N802 - http.server's name
+            def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
                 self.server.ports.append(self.client_address[1])  # type: ignore[attr-defined]
                 self.send_response(200)

@@ -97,7 +97,7 @@ def revive(provider: object) -> int:
 
 
 def _sdk_objects(provider: object, packages: tuple[str, ...]) -> Iterator[Any]:
-    """The provider and every object of these packages that it holds, directly or in containers, nearest first."""
+    """The provider and every object of these packages that it holds, in containers or not, nearest first."""
     waiting, seen = deque([provider]), {id(provider)}
     while waiting and len(seen) < _OBJECTS_AT_MOST:
         item = waiting.popleft()

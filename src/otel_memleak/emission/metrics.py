@@ -79,7 +79,7 @@ class Metrics:
         self._source = None
 
     def after_fork_in_child(self) -> None:
-        """Free what the parent has left locked, share no connection, and make up for hooks that did not run."""
+        """Free what the parent has left locked, connect anew, and make up for hooks that did not run."""
         provider = self._provider if self._provider is not None else get_meter_provider()
         mend(provider)
         if forks.unnoticed():
