@@ -351,6 +351,14 @@ def test_a_replaced_fork_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert take_census(BUDGET, 0.0) == Refusal("os.fork has been replaced")
 
 
+def test_without_the_gil_there_is_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: a fork is only a picture of the heap while no other thread is in the middle of changing it."""
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    monkeypatch.setattr(_snapshot, "_tools", [])
+
+    assert take_census(BUDGET, 0.0) == Refusal("snapshots need CPython with its global lock")
+
+
 @pytest.mark.parametrize(
     "error", [BlockingIOError("no more processes"), PermissionError(), RuntimeError("no")]
 )

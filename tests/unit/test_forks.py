@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -54,3 +55,10 @@ def test_a_fork_in_c_is_made_up_for_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert thread.told == 1
     assert frames.thread_frames() == {}
     forks.unregister(thread)
+
+
+def test_frames_are_left_alone_without_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of a free-threaded interpreter go on while their frames are read."""
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+
+    assert frames.thread_frames() == {}
