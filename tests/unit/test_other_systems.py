@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,8 +62,8 @@ class Host:
 
 
 @pytest.fixture(params=["macOS, no procfs", "musl, no mallinfo2"])
-def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
-    yield Host(tmp_path, statm=request.param.startswith("musl"))
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Host:
+    return Host(tmp_path, statm=request.param.startswith("musl"))
 
 
 def test_a_leak_is_found_and_told_where_little_can_be_read(host: Host, telemetry: InMemoryTelemetry) -> None:
