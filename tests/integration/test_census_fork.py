@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -349,6 +350,13 @@ def test_a_replaced_fork_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fork", lambda: pytest.fail("forked"))
 
     assert take_census(BUDGET, 0.0) == Refusal("os.fork has been replaced")
+
+
+def test_a_snapshot_needs_no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: where eventlet has taken `select.poll` away, a snapshot is read all the same."""
+    monkeypatch.delattr(select, "poll")
+
+    assert isinstance(take_census(BUDGET, 0.0), Census)
 
 
 def test_without_the_gil_there_is_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:

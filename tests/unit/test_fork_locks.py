@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +16,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExportingMetricReader
 
-from otel_memleak.emission.fork_locks import mend
+from otel_memleak.emission.fork_locks import hold, let_go, mend
 
 WAIT_S = 10.0
 
@@ -73,6 +75,74 @@ def test_free_locks_and_foreign_objects_are_left_alone() -> None:
     assert provider._lock is lock
     assert foreign.lock.locked()
     assert mend(foreign) == 0
+    provider.shutdown()
+
+
+EARLY_READER = """
+import os, threading, time
+from opentelemetry.metrics import Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from otel_memleak import MemLeakInstrumentor
+
+def slow(options):
+    time.sleep(0.02)
+    return [Observation(1)]
+
+reader = InMemoryMetricReader()
+provider = MeterProvider(metric_readers=[reader])
+provider.get_meter("test").create_observable_gauge("slow", callbacks=[slow])
+collectors = []
+
+def start_reader():
+    collectors.append(threading.Thread(target=reader.collect, daemon=True))
+    collectors[-1].start()
+    time.sleep(0.1)  # it has come for the lock before anybody has freed it
+
+os.register_at_fork(after_in_child=start_reader)
+MemLeakInstrumentor().instrument(meter_provider=provider)
+
+def collect():
+    while True:
+        reader.collect()
+        time.sleep(0.005)
+
+threading.Thread(target=collect, daemon=True).start()
+silent = 0
+for _ in range(5):
+    pid = os.fork()
+    if pid == 0:
+        collectors[-1].join(10)
+        os._exit(collectors[-1].is_alive())
+    silent += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+print("silent", silent)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_reader_that_is_quicker_than_the_repair_is_not_lost() -> None:
+    """The SDK starts it before our hook runs; it must wait for us, not for a thread of the parent."""
+    command = [sys.executable, "-W", "ignore", "-c", EARLY_READER]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+    assert (done.stdout, done.returncode) == ("silent 0\n", 0), done.stderr
+
+
+def test_no_collection_begins_while_one_is_held_off() -> None:
+    """Held by the thread that forks until it lets go; letting go twice, or without holding, is harmless."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[reader])
+    lock = provider._measurement_consumer._lock
+    assert hold(provider)
+    assert not hold(provider), "not from another fork at the same time either"
+    assert lock.locked()
+    assert mend(provider) == 0, "what we hold ourselves is no lock of a dead thread"
+
+    let_go()
+    let_go()
+
+    assert not lock.locked()
+    assert not hold(object())
     provider.shutdown()
 
 

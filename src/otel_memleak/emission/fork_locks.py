@@ -4,8 +4,10 @@ The SDK starts its reader's thread anew in a forked child, but not the locks of 
 parent was collecting at that moment, they stay held by a thread that the child does not have, and its
 metrics never arrive (a collection takes tens of milliseconds with the system-metrics instrumentation, and
 servers fork while they run). In the child every lock found held in the provider's own objects is such a
-lock: it is replaced by a free one of the same kind. The reader's new thread waits for its first interval
-before it takes one; the locks it takes first are the nearest to the provider, and freed first.
+lock: it is replaced by a free one of the same kind. Hooks of the SDK's run before ours and take a while
+(they make the resource anew), so the reader's new thread may come for a lock before that, and would wait
+for the old one for ever. Therefore a fork waits a moment for a collection to end and holds its lock
+meanwhile: the child's reader then waits for us, not for a thread that is gone.
 
 The HTTP exporters keep their connection, and a child inherits it: parent and workers then write to one socket
 and read each other's answers, so that requests are garbled, lost after a time-out or sent twice. In the child
@@ -19,6 +21,7 @@ its parent's identity: `revive` calls what the SDK's hooks would have called.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 from collections import OrderedDict, deque
@@ -34,8 +37,36 @@ _POOL_MANAGERS: Final = ("PoolManager", "ProxyManager")
 _FORK_HOOKS: Final = ("_handle_fork", "_at_fork_reinit")
 _CONTAINERS: Final = (dict, OrderedDict, list, tuple, set)
 _OBJECTS_AT_MOST: Final = 100_000
+_HOLD_S: Final = 0.2
+"""A collection takes milliseconds; a fork is not put off for one that hangs, or that forks itself."""
+
+_holding: Final[dict[int, list[Any]]] = {}
+"""Locks held through a fork, by the thread that forks."""
 _inherited: Final[list[object]] = []
 """Connections of the ancestors, one entry per exporter and generation."""
+
+
+def hold(provider: object) -> bool:
+    """Wait for the end of a collection and let none begin until `let_go`; to be called before a fork.
+
+    Args:
+        provider: A meter provider; one that is not the SDK's is left alone.
+
+    Returns:
+        Whether it worked. `mend` frees in the child what was held by somebody else.
+    """
+    lock = getattr(getattr(provider, "_measurement_consumer", None), "_lock", None)
+    if type(lock) not in (_LOCK, _RLOCK) or not lock.acquire(timeout=_HOLD_S):
+        return False  # gevent's and eventlet's locks would switch to other code in the middle of a fork
+    _holding.setdefault(threading.get_ident(), []).append(lock)
+    return True
+
+
+def let_go() -> None:
+    """Release what this thread holds; after the fork, in both processes."""
+    for lock in _holding.pop(threading.get_ident(), ()):
+        with contextlib.suppress(RuntimeError):
+            lock.release()
 
 
 def mend(provider: object) -> int:
@@ -55,10 +86,11 @@ def mend(provider: object) -> int:
 def _free_locks(item: Any) -> int:
     if not type(item).__module__.startswith(_METRICS):
         return 0  # the SDK sees to the other signals itself
+    ours = _holding.get(threading.get_ident(), ())
     held = [
         (name, value)
         for name, value in tuple(cast(dict[str, Any], item.__dict__).items())
-        if type(value) in (_LOCK, _RLOCK) and _is_held(value)
+        if type(value) in (_LOCK, _RLOCK) and value not in ours and _is_held(value)
     ]
     for name, value in held:
         setattr(item, name, threading.Lock() if type(value) is _LOCK else threading.RLock())

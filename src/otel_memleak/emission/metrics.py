@@ -22,7 +22,7 @@ from opentelemetry.metrics import (
 )
 
 from otel_memleak import forks, semconv
-from otel_memleak.emission.fork_locks import mend, revive
+from otel_memleak.emission.fork_locks import hold, let_go, mend, revive
 from otel_memleak.per_provider import PerProvider
 from otel_memleak.status import Status, StatusSource
 from otel_memleak.types import REASONS, SEVERITIES, STATES
@@ -70,6 +70,7 @@ class Metrics:
         if self._slot.source is not None and self._slot.source is not source:
             return False
         self._slot.source = self._source = source
+        forks.hold_through(self)
         return True
 
     def unbind(self) -> None:
@@ -77,6 +78,15 @@ class Metrics:
         if self._slot.source is self._source:
             self._slot.source = None
         self._source = None
+        forks.hold_no_more(self)
+
+    def before_fork(self) -> None:
+        """Let a collection end before the process forks."""
+        hold(self._provider if self._provider is not None else get_meter_provider())
+
+    def after_fork(self) -> None:
+        """Let collections begin again, in the parent and in the child."""
+        let_go()
 
     def after_fork_in_child(self) -> None:
         """Free what the parent has left locked, connect anew, and make up for hooks that did not run."""
