@@ -128,6 +128,11 @@ class Ticker:
     def _run(self, stop: threading.Event) -> None:
         due = time.monotonic()
         while not stop.is_set():
+            if stop is not self._stop:
+                # gevent's greenlets survive a fork: this is the parent's, in a child that has its own. It
+                # rests, because the end of a thread that nobody has counted is a traceback.
+                stop.wait()
+                return
             try:
                 self._tick()
             except Exception as error:

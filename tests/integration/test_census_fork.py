@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import contextlib
 import logging
 import os
@@ -357,6 +358,13 @@ def test_a_snapshot_needs_no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(select, "poll")
 
     assert isinstance(take_census(BUDGET, 0.0), Census)
+
+
+def test_there_is_no_snapshot_while_the_interpreter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: executors take no work any more then, and fork hooks that use them print tracebacks."""
+    monkeypatch.setattr(concurrent.futures.thread, "_shutdown", True)
+
+    assert take_census(BUDGET, 0.0) == Refusal("the interpreter is ending")
 
 
 def test_without_the_gil_there_is_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:

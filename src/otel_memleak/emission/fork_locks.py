@@ -12,8 +12,7 @@ meanwhile: the child's reader then waits for us, not for a thread that is gone.
 The HTTP exporters keep their connection, and a child inherits it: parent and workers then write to one socket
 and read each other's answers, so that requests are garbled, lost after a time-out or sent twice. In the child
 the pools of urllib3, which ``requests`` uses too, are replaced by empty ones. What was in them is kept, not
-closed: closing takes locks that a thread of the parent may have held. (A gRPC channel does not survive a fork
-at all; the README says to use HTTP there.)
+closed: closing takes locks that a thread of the parent may have held. gRPC sees to its channels itself.
 
 Where the fork ran no Python hook at all (uWSGI), not even the thread is started, and the child exports under
 its parent's identity: `revive` calls what the SDK's hooks would have called.
