@@ -54,7 +54,7 @@ def hold(provider: object) -> bool:
     Returns:
         Whether it worked. `mend` frees in the child what was held by somebody else.
     """
-    lock = getattr(getattr(provider, "_measurement_consumer", None), "_lock", None)
+    lock: Any = getattr(getattr(provider, "_measurement_consumer", None), "_lock", None)
     if type(lock) not in (_LOCK, _RLOCK) or not lock.acquire(timeout=_HOLD_S):
         return False  # gevent's and eventlet's locks would switch to other code in the middle of a fork
     _holding.setdefault(threading.get_ident(), []).append(lock)
