@@ -47,6 +47,7 @@ _holders: Final[weakref.WeakSet[Holder]] = weakref.WeakSet()
 _listeners: Final[weakref.WeakSet[Listener]] = weakref.WeakSet()
 _hooked: list[bool] = []
 _known: dict[str, int] = {"pid": 0}
+_noticing: Final[dict[int, object]] = {}
 _left_alone: Final[list[Callable[[], bool]]] = []
 
 
@@ -92,10 +93,15 @@ def unnoticed() -> bool:
 
 def notice() -> None:
     """Make up for the hooks of a fork in C; a system call and nothing else where there was none."""
-    if unnoticed():
+    if not unnoticed():
+        return
+    pid, mine = os.getpid(), object()
+    # Several threads of a worker serve their first requests at once. One makes up for it, and to all that it
+    # calls the fork stays unnoticed until it is done: a second one must not say otherwise meanwhile.
+    if _noticing.setdefault(pid, mine) is mine:
         frames.forbid()
         _tell()
-        _known["pid"] = os.getpid()
+        _known["pid"] = pid
 
 
 def follow_uwsgi() -> None:

@@ -81,7 +81,7 @@ SERVERS = {
     "granian": Server("granian app:asgi --interface asgi --port {port} --workers 2"),
     "uwsgi": Server(UWSGI, signal.SIGINT, environment=CALM),
     "uwsgi-lazy-apps": Server(f"{UWSGI} --lazy-apps", signal.SIGINT, environment=CALM),
-    "uwsgi-threads": Server(f"{UWSGI} --threads 4 --py-call-uwsgi-fork-hooks", signal.SIGINT),
+    "uwsgi-threads": Server(f"{UWSGI} --threads 4", signal.SIGINT, environment=CALM),
     "uwsgi-osafterfork": Server(f"{UWSGI} --py-call-osafterfork", signal.SIGINT, environment=CALM),
     "uwsgi-fork-hooks": Server(f"{UWSGI} --py-call-uwsgi-fork-hooks", signal.SIGINT),
     "celery-prefork": Server(f"{CELERY} -P prefork"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 import pytest
 
@@ -27,6 +28,7 @@ class Thread:
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered of this process, given back after the test."""
     monkeypatch.setattr(forks, "_known", dict(forks._known))
+    monkeypatch.setattr(forks, "_noticing", {})
     monkeypatch.setattr(frames, "_stale", [])
 
 
@@ -62,3 +64,27 @@ def test_frames_are_left_alone_without_the_gil(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
 
     assert frames.thread_frames() == {}
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_second_thread_does_not_call_a_fork_noticed_too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one thread makes up for the fork, what it calls must still learn that there was one to make up for."""
+    seen: list[bool] = []
+
+    class Slow(Thread):
+        def after_fork_in_child(self) -> None:
+            other = threading.Thread(target=forks.notice)
+            other.start()
+            other.join()
+            seen.append(forks.unnoticed())
+
+    slow = Slow()
+    forks.register(slow)
+    monkeypatch.setattr(forks, "_listeners", {slow})
+    monkeypatch.setattr(forks, "_known", {"pid": os.getpid() + 1})
+
+    forks.notice()
+
+    assert seen == [True]
+    assert not forks.unnoticed()
+    forks.unregister(slow)
