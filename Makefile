@@ -66,6 +66,9 @@ test-live: $(VENV)/.test $(VENV)/.frameworks ## six frameworks and a dozen progr
 test-deployments: .venv-deployments/.done ## real servers with several workers (half an hour; builds uWSGI, needs a C compiler)
 	.venv-deployments/bin/python -m pytest -n 0 -m slow tests/deployments
 
+test-matrix: $(VENV)/.test ## oldest and newest OpenTelemetry; MATRIX="python3.10 python3.14" chooses the interpreters
+	$(BIN)/python tests/matrix.py $(MATRIX)
+
 soak: $(VENV)/.test ## we never leak: hours; SOAK="--cycles 1000 --samples 100000 --alerts 1000 --seconds 120" for minutes
 	$(BIN)/python tests/benchmarks/soak.py $(SOAK)
 

@@ -13,9 +13,11 @@ from otel_memleak import guard
 from otel_memleak.instrumentor import MemLeakInstrumentor
 from otel_memleak.ticker import THREAD_NAME
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell ignores it for what it runs in the background, and every program started here would inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _name in ("SIGINT", "SIGQUIT", "SIGHUP"):
+    # A shell ignores the first two for what it runs in the background, nohup the last, and every program
+    # started here would inherit that.
+    if signal.getsignal(_number := getattr(signal, _name, signal.SIGINT)) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

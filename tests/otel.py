@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
-from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs import export as logs_export
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+# Its name until the SDK 1.39.
+_LogExporter: Any = getattr(logs_export, "InMemoryLogRecordExporter", None) or logs_export.InMemoryLogExporter
 
 
 class InMemoryTelemetry:
@@ -19,7 +23,7 @@ class InMemoryTelemetry:
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
         self._spans = InMemorySpanExporter()
-        self._logs = InMemoryLogRecordExporter()
+        self._logs = _LogExporter()
         self.meter_provider = MeterProvider(metric_readers=[self._reader])
         self.tracer_provider = TracerProvider()
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._spans))
@@ -58,7 +62,7 @@ class InMemoryTelemetry:
             for metric in scope.metrics
         ]
 
-    def logs(self) -> tuple[ReadableLogRecord, ...]:
+    def logs(self) -> tuple[Any, ...]:
         """Log records so far."""
         return self._logs.get_finished_logs()
 

@@ -39,6 +39,7 @@ class Service:
     Args:
         arguments: Script in ``tests/apps`` and its arguments.
         command: Instead of such a script, a command of its own.
+        launcher: False for a program that configures OpenTelemetry itself.
         prefix: Of the names the receiver keeps.
         protocol: Of the exporter.
         variables: Environment variables on top of the quick intervals.
@@ -50,6 +51,7 @@ class Service:
         command: Sequence[str] = (),
         protocol: Any = "http/protobuf",
         prefix: str = "",
+        launcher: bool = True,
         **variables: str,
     ) -> None:
         self.receiver = OtlpReceiver(prefix=prefix)
@@ -60,7 +62,7 @@ class Service:
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed in close()
         self._printed = ""
         self.process = subprocess.Popen(
-            [LAUNCHER, *command], env=environment(**settings), stdout=self._log, stderr=subprocess.STDOUT,
+            [*([LAUNCHER] if launcher else []), *command], env=environment(**settings), stdout=self._log, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
 

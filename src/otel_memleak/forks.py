@@ -31,9 +31,23 @@ class Listener(Protocol):
         ...
 
 
+class Holder(Protocol):
+    """Something that must not be in the middle of its work when the process forks."""
+
+    def before_fork(self) -> None:
+        """Wait for it, a moment at most, and keep it from beginning anew; runs in the forking thread."""
+        ...
+
+    def after_fork(self) -> None:
+        """Let it go on, in the parent and in the child; runs in the forking thread."""
+        ...
+
+
+_holders: Final[weakref.WeakSet[Holder]] = weakref.WeakSet()
 _listeners: Final[weakref.WeakSet[Listener]] = weakref.WeakSet()
 _hooked: list[bool] = []
 _known: dict[str, int] = {"pid": 0}
+_noticing: Final[dict[int, object]] = {}
 _left_alone: Final[list[Callable[[], bool]]] = []
 
 
@@ -44,7 +58,7 @@ def register(listener: Listener) -> None:
         # After the SDK's own hooks, because hooks run in the order of registration: its locks and threads
         # are new by the time ours are. At exit the order is reversed: we fall silent before it flushes.
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_after_fork)
+            os.register_at_fork(before=_before_fork, after_in_parent=_let_go, after_in_child=_after_fork)
         atexit.register(_at_exit)
         _known["pid"] = os.getpid()
     follow_uwsgi()
@@ -54,6 +68,16 @@ def register(listener: Listener) -> None:
 def unregister(listener: Listener) -> None:
     """Tell it no more."""
     _listeners.discard(listener)
+
+
+def hold_through(holder: Holder) -> None:
+    """Ask it to hold still during every fork that Python sees, for as long as it lives."""
+    _holders.add(holder)
+
+
+def hold_no_more(holder: Holder) -> None:
+    """Ask it no more."""
+    _holders.discard(holder)
 
 
 def leave_alone(is_no_worker: Callable[[], bool]) -> None:
@@ -69,10 +93,15 @@ def unnoticed() -> bool:
 
 def notice() -> None:
     """Make up for the hooks of a fork in C; a system call and nothing else where there was none."""
-    if unnoticed():
+    if not unnoticed():
+        return
+    pid, mine = os.getpid(), object()
+    # Several threads of a worker serve their first requests at once. One makes up for it, and to all that it
+    # calls the fork stays unnoticed until it is done: a second one must not say otherwise meanwhile.
+    if _noticing.setdefault(pid, mine) is mine:
         frames.forbid()
         _tell()
-        _known["pid"] = os.getpid()
+        _known["pid"] = pid
 
 
 def follow_uwsgi() -> None:
@@ -95,11 +124,24 @@ def follow_uwsgi() -> None:
     setattr(uwsgi, "post_fork_hook", post_fork_hook)  # noqa: B010 - the module has no such name to the checkers
 
 
+def _before_fork() -> None:
+    for holder in tuple(_holders):
+        holder.before_fork()
+
+
+def _let_go() -> None:
+    for holder in tuple(_holders):
+        holder.after_fork()
+
+
 def _after_fork() -> None:
     if any(is_no_worker() for is_no_worker in _left_alone):
         return
     _known["pid"] = os.getpid()
-    _tell()
+    try:
+        _tell()
+    finally:
+        _let_go()
 
 
 def _tell() -> None:

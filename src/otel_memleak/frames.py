@@ -2,6 +2,7 @@
 
 A process forked in C (uWSGI) keeps the thread states of its parent, whose frames lie on stacks that are in
 use for something else by now: `sys._current_frames` reads there what is no frame, and crashes.
+Without the GIL the frames of other threads change while they are read.
 """
 
 from __future__ import annotations
@@ -12,9 +13,15 @@ from types import FrameType
 _stale: list[bool] = []
 
 
+def has_gil() -> bool:
+    """Whether nothing else runs while we look: false on a free-threaded interpreter (3.13t and newer)."""
+    enabled: object = getattr(sys, "_is_gil_enabled", None)
+    return not callable(enabled) or bool(enabled())
+
+
 def thread_frames() -> dict[int, FrameType]:
     """Innermost frame by thread identifier; empty where looking is not safe."""
-    return {} if _stale else sys._current_frames()
+    return {} if _stale or not has_gil() else sys._current_frames()
 
 
 def forbid() -> None:

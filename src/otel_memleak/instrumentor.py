@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,6 +69,10 @@ class MemLeakInstrumentor(BaseInstrumentor):
         if reason is not None:
             say_quietly(logging.INFO, f"otel_memleak does not watch this process: {reason}")
             return
+        if not _allows_daemon_threads():
+            _warn("otel_memleak does not watch from a sub-interpreter that allows no daemon threads; "
+                  "instrument the main interpreter, which has the same memory")  # fmt: skip
+            return
         guard = Guard()
         try:
             from otel_memleak.standby import Providers, Standby
@@ -97,6 +102,16 @@ def _reason_not_to(settings: Settings) -> str | None:
     if _runs_module("multiprocessing.resource_tracker"):
         return "it only tracks resources for multiprocessing"
     return None
+
+
+def _allows_daemon_threads() -> bool:
+    """Whether a thread can watch from here: not in sub-interpreters with a GIL of their own.
+
+    Those that share the main interpreter's, as mod_wsgi's do, allow them. Before CPython 3.12 nobody tells;
+    the SDK itself does not work in an isolated one there.
+    """
+    allowed: object = getattr(threading, "_daemon_threads_allowed", None)
+    return not callable(allowed) or bool(allowed())
 
 
 def _runs_module(name: str) -> bool:

@@ -140,6 +140,11 @@ class Ticker:
         first.wait(self._delay_s)
         due = time.monotonic()
         while not stop.is_set():
+            if stop is not self._stop:
+                # gevent's greenlets survive a fork: this is the parent's, in a child that has its own. It
+                # rests, because the end of a thread that nobody has counted is a traceback.
+                stop.wait()
+                return
             try:
                 self._tick()
             except Exception as error:

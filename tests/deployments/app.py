@@ -61,6 +61,11 @@ def respond() -> bytes:
         return _worker.answer()
 
 
+def respond_in_words() -> str:
+    """The same, as Celery wants it."""
+    return respond().decode()
+
+
 def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
     body = respond()
     start_response("200 OK", [("Content-Length", str(len(body))), ("Connection", "close")])
@@ -92,6 +97,6 @@ def __getattr__(name: str) -> Any:
     celery = Celery("app", broker="filesystem://", backend=f"file://{folder}")
     paths = {"data_folder_in": folder, "data_folder_out": folder, "control_folder": folder}
     celery.conf.update(broker_transport_options=paths, worker_prefetch_multiplier=1)
-    celery.task(name="respond")(lambda: respond().decode())
+    celery.task(name="respond")(respond_in_words)
     globals()["celery"] = celery
     return celery

@@ -72,7 +72,8 @@ def assert_it_ends(deployment: Deployment) -> None:
     status = deployment.stop()
     assert status in (0, -deployment.server.stop, 128 + deployment.server.stop), deployment.service.output
     assert "otel_memleak failed" not in deployment.service.output
-    assert "Traceback" not in deployment.service.output
+    # Nor a traceback through our code. The SDK has some of its own at the end of a process.
+    assert "src/otel_memleak/" not in deployment.service.output
 
 
 @pytest.mark.parametrize("name", SERVERS)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -349,6 +351,28 @@ def test_a_replaced_fork_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fork", lambda: pytest.fail("forked"))
 
     assert take_census(BUDGET, 0.0) == Refusal("os.fork has been replaced")
+
+
+def test_a_snapshot_needs_no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: where eventlet has taken `select.poll` away, a snapshot is read all the same."""
+    monkeypatch.delattr(select, "poll")
+
+    assert isinstance(take_census(BUDGET, 0.0), Census)
+
+
+def test_there_is_no_snapshot_while_the_interpreter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: executors take no work any more then, and fork hooks that use them print tracebacks."""
+    monkeypatch.setattr(concurrent.futures.thread, "_shutdown", True)
+
+    assert take_census(BUDGET, 0.0) == Refusal("the interpreter is ending")
+
+
+def test_without_the_gil_there_is_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law: a fork is only a picture of the heap while no other thread is in the middle of changing it."""
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    monkeypatch.setattr(_snapshot, "_tools", [])
+
+    assert take_census(BUDGET, 0.0) == Refusal("snapshots need CPython with its global lock")
 
 
 @pytest.mark.parametrize(

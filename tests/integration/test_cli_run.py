@@ -23,15 +23,24 @@ RUN = [sys.executable, "-m", "otel_memleak", "run"]
 PATIENCE_S = 60.0
 
 COUNTS_SIGNALS = """
-import signal, sys
-def told(number, frame):
-    print(signal.Signals(number).name, flush=True)
+import os, select, signal, sys
+# Not printed by a handler: one that comes just before the program waits for input would run after the wait,
+# and one that comes while another prints could not print.
+told, tell = os.pipe()
+os.set_blocking(tell, False)
+signal.set_wakeup_fd(tell)
 for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH"):
-    signal.signal(getattr(signal, name), told)
+    signal.signal(getattr(signal, name), lambda number, frame: None)
 print("ready", flush=True)
-for line in sys.stdin:
-    print("line", line.strip(), flush=True)
-sys.exit(5)
+while True:
+    ready, _, _ = select.select([sys.stdin, told], [], [])
+    for number in os.read(told, 64) if told in ready else b"":
+        print(signal.Signals(number).name, flush=True)
+    if sys.stdin in ready:
+        line = os.read(0, 1000).decode()
+        if not line:
+            sys.exit(5)
+        print("line", line.strip(), flush=True)
 """
 
 

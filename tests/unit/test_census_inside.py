@@ -186,3 +186,14 @@ def test_a_dict_may_change_between_any_two_of_its_entries(mode: int) -> None:
         pass
 
     assert sum(child.count for child in node.children.values()) >= 10
+
+
+def test_without_the_gil_nothing_is_looked_at(leak: list[Record], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads would change what is being walked; the census says so and names nothing."""
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    first = look(0.0, [])
+    leak.extend(Record() for _ in range(10_000))
+    second = look(600.0, [first], 1e6)
+
+    assert (second.objects, second.suspects, second.in_process) == (0, (), True)
+    assert "GIL" in second.limits

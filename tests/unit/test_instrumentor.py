@@ -241,3 +241,19 @@ def test_the_resource_tracker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
     MemLeakInstrumentor().instrument()
 
     assert MemLeakInstrumentor()._standby is None
+
+
+def test_a_sub_interpreter_without_daemon_threads_is_refused_loudly(
+    telemetry: InMemoryTelemetry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line that says what to do instead; no instruments, no thread, and uninstrument() is still fine."""
+    monkeypatch.setattr(threading, "_daemon_threads_allowed", lambda: False, raising=False)
+    MemLeakInstrumentor().instrument(**telemetry.providers)
+    monkeypatch.setattr(threading, "_daemon_threads_allowed", lambda: True)
+
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "instrument the main interpreter" in record.getMessage()
+    assert threads() == []
+    assert telemetry.metrics() == {}
+    MemLeakInstrumentor().uninstrument()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from opentelemetry._logs import SeverityNumber
+from opentelemetry.context import get_current
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
@@ -31,6 +32,7 @@ from otel_memleak.cli._telemetry import (
     Scope,
 )
 from otel_memleak.cli.receiver import OtlpReceiver, Protocol
+from otel_memleak.emission.log_records import emit
 
 RESOURCE = Resource.create(
     {"service.name": "shop", "service.instance.id": "i-1", "process.pid": 4711, "tags": ["a", "b"]}
@@ -140,9 +142,11 @@ def test_log_records_arrive_whole(receiver: OtlpReceiver, protocol: Protocol) ->
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("t")
     with tracer.start_as_current_span("alert") as span:
-        provider.get_logger("lib").emit(
-            timestamp=5_000,
-            severity_number=SeverityNumber.WARN,
+        emit(  # ours, because every release of the SDK wants it otherwise
+            provider.get_logger("lib"),
+            timestamp_ns=5_000,
+            context=get_current(),
+            severity=SeverityNumber.WARN,
             event_name="memleak.leak",
             body="RSS grew",
             attributes={"n": 3, "share": 0.5, "ids": ["a"], "deep": {"x": [True, None]}},
@@ -261,11 +265,11 @@ def test_only_loopback_is_bound(receiver: OtlpReceiver) -> None:
     import psutil
 
     ports = {int(receiver.endpoint(protocol).rpartition(":")[2]) for protocol in PROTOCOLS}
+    process: Any = psutil.Process()
+    connections = getattr(process, "net_connections", None) or process.connections  # before psutil 6
     # gRPC binds a dual-stack socket, which shows IPv4 loopback as an IPv4-mapped address.
     listening = {
-        c.laddr.port: c.laddr.ip.removeprefix("::ffff:")
-        for c in psutil.Process().net_connections("tcp")
-        if c.status == "LISTEN"
+        c.laddr.port: c.laddr.ip.removeprefix("::ffff:") for c in connections("tcp") if c.status == "LISTEN"
     }
 
     assert {port: listening[port] for port in ports} == dict.fromkeys(ports, "127.0.0.1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -146,3 +147,10 @@ def test_without_asyncio_there_is_nothing_to_import_it_for(monkeypatch: pytest.M
 
     assert read_tasks() == (None, {})
     assert "asyncio.tasks" not in __import__("sys").modules
+
+
+def test_tasks_are_unknown_without_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry that other threads change while it is read may crash a free-threaded interpreter."""
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+
+    assert _seen_beside(lambda: [consume(asyncio.Queue())]) == ({}, {})

@@ -305,3 +305,34 @@ def test_without_a_reason_to_peek_it_only_ticks() -> None:
     watched.stop()
 
     assert peeks == []
+
+
+def test_a_thread_that_survives_a_fork_rests() -> None:
+    """gevent's greenlets do: the parent's must not tick in the child beside the child's own."""
+    ticked: list[int] = []
+    moved_on = threading.Event()
+
+    def tick() -> None:
+        ticked.append(threading.get_ident())
+        if len(ticked) > 3:
+            moved_on.set()
+
+    ticker = Ticker(0.01, tick, lambda: None, Guard())
+    ticker.start()
+    inherited, stop = ticker.thread, ticker._stop
+    assert inherited is not None
+    assert moved_on.wait(WAIT_S)
+
+    ticker.after_fork_in_child()
+    for _ in range(3):  # what was under way may still end, then only the new one ticks
+        moved_on.clear()
+        ticked.clear()
+        assert moved_on.wait(WAIT_S)
+    assert ticker.thread is not None
+    assert set(ticked) == {ticker.thread.ident}
+    assert inherited.is_alive()
+
+    ticker.stop()
+    stop.set()
+    inherited.join(WAIT_S)
+    assert not inherited.is_alive()

@@ -89,11 +89,15 @@ class Alerts:
         """Forget the parent's open spans, which never end here, and make up for hooks that did not run."""
         if self._inflight is not None:
             self._inflight.enabled = True
-        if forks.unnoticed():
-            from otel_memleak.emission.fork_locks import revive
+        from otel_memleak.emission.fork_locks import mend, revive
 
-            revive(self._tracer_provider or get_tracer_provider())
-            revive(self._logger_provider or get_logger_provider())
+        for provider in (
+            self._tracer_provider or get_tracer_provider(),
+            self._logger_provider or get_logger_provider(),
+        ):
+            mend(provider)
+            if forks.unnoticed():
+                revive(provider)
 
     def send(self, notice: Notice, related: Sequence[SpanContext] = ()) -> None:
         """Send one notice as every wanted signal.

@@ -72,6 +72,7 @@ class Metrics:
         if bound is not None and bound is not source and bound is not self._source:
             return False
         self._slot.source = self._source = source
+        forks.hold_through(self)
         return True
 
     def unbind(self) -> None:
@@ -79,13 +80,26 @@ class Metrics:
         if self._slot.source is self._source:
             self._slot.source = None
         self._source = None
+        forks.hold_no_more(self)
+
+    def before_fork(self) -> None:
+        """Let a collection end before the process forks."""
+        from otel_memleak.emission.fork_locks import hold
+
+        hold(self._provider if self._provider is not None else get_meter_provider())
+
+    def after_fork(self) -> None:
+        """Let collections begin again, in the parent and in the child."""
+        from otel_memleak.emission.fork_locks import let_go
+
+        let_go()
 
     def after_fork_in_child(self) -> None:
-        """Free what a collection of the parent has left locked, and make up for hooks that did not run."""
-        from otel_memleak.emission.fork_locks import release_inherited_locks, revive
+        """Free what the parent has left locked, connect anew, and make up for hooks that did not run."""
+        from otel_memleak.emission.fork_locks import mend, revive
 
         provider = self._provider if self._provider is not None else get_meter_provider()
-        release_inherited_locks(provider)
+        mend(provider)
         if forks.unnoticed():
             revive(provider)
 

@@ -77,7 +77,10 @@ def _count_unfinished(tasks: Iterable[Any]) -> int:
 
 def _count_by_loop(tasks: ModuleType) -> int | None:
     is_gil_enabled: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
-    loops = running_loops() if is_gil_enabled() else []
+    if not is_gil_enabled():
+        return None
+    # A thread that returns from a function while its stack is looked at shows the rest of it no more.
+    loops = running_loops() or running_loops() or running_loops()
     return sum(len(tasks.all_tasks(loop)) for loop in loops) if loops else None
 
 

@@ -8,7 +8,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from otel_memleak.diagnosis.census import _message
 
@@ -41,12 +41,11 @@ def receive(fd: int, give_up: Callable[[], bool]) -> bytes | None:
         MalformedMessageError: Something else arrived.
     """
     received = bytearray()
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
+    wait = _make_wait(fd)
     while missing := _message.bytes_missing(received):
         if give_up():
             return None
-        if not poll.poll(_POLL_MS):
+        if not wait():
             continue
         try:
             part = os.read(fd, min(missing, _CHUNK_BYTES))
@@ -56,6 +55,15 @@ def receive(fd: int, give_up: Callable[[], bool]) -> bytes | None:
             return None
         received += part
     return bytes(received)
+
+
+def _make_wait(fd: int) -> Callable[[], list[Any]]:
+    """What waits a moment for something to read; eventlet has taken `select.poll` away."""
+    if not hasattr(select, "poll"):
+        return lambda: select.select([fd], [], [], _POLL_MS / 1000)[0]
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return lambda: poll.poll(_POLL_MS)
 
 
 def finish(pid: int, pid_fd: int) -> None:

@@ -11,6 +11,7 @@ from otel_memleak.diagnosis.census._limits import CensusBudget
 from otel_memleak.diagnosis.census._look import Pace, look, other_frames
 from otel_memleak.diagnosis.census._message import Census
 from otel_memleak.diagnosis.census._walk import Walker
+from otel_memleak.frames import has_gil
 
 _MAX_NODES: Final = 50_000
 """A service of 1,100 modules has 28,000 shapes; where they run out, what comes later has no name."""
@@ -33,7 +34,8 @@ def look_in_process(
     """Look at the heap of this process while it runs.
 
     Sees what modules lead to, nearest first, for ``budget.in_process_s`` seconds of work spread over five
-    times as long. Does not see what only C code or a running function holds.
+    times as long. Does not see what only C code or a running function holds. Without the GIL it does not
+    look at all: a container that another thread changes at that moment could crash the process.
 
     Args:
         budget: What it may cost.
@@ -44,6 +46,9 @@ def look_in_process(
         clock_s: CPU seconds of the calling thread.
         sleep: For tests.
     """
+    if not has_gil():
+        limits = "nor was it looked at from inside, because without the GIL it changes meanwhile"
+        return Census(time_s, (), 0, 0, b"", in_process=True, limits=limits)
     found = look(
         time_s,
         [one.summary for one in earlier if one.in_process][-2:],

@@ -105,6 +105,8 @@ def _find_tools() -> _Tools | Refusal:
 def _refuse(budget: CensusBudget, headroom_bytes: int | None) -> Refusal | None:
     if type(os.fork) is not types.BuiltinFunctionType:
         return Refusal("os.fork has been replaced")
+    if getattr(sys.modules.get("concurrent.futures.thread"), "_shutdown", False):
+        return Refusal("the interpreter is ending")  # the SDK's fork hooks would print tracebacks
     if headroom_bytes is None:
         return None
     try:
