@@ -13,7 +13,7 @@ ROOT = Path(otel_memleak.__file__).parent
 
 # Lowest first. A module may import from its own package and from lower layers only.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "types", "guard", "environment_variables", "median", "frames"),
+    ("version", "types", "guard", "environment_variables", "median", "frames", "wording"),
     ("semconv", "clock", "settings", "declarative", "history", "messages", "overhead", "status", "detector",
      "probes"),
     ("kinds", "sampler", "tracing", "forks", "callbacks", "per_provider", "errands", "last_words"),
@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # Within a layer, who may know whom.
-SIDEWAYS = {("sampler", "kinds"), ("settings", "semconv"), ("declarative", "settings")}
+SIDEWAYS = {("guard", "wording"), ("sampler", "kinds"), ("settings", "semconv"), ("declarative", "settings")}
 
 PURE = ("types", "median", "detector", "history", "messages", "settings", "last_words")
 PURE_MAY_IMPORT = {

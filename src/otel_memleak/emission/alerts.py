@@ -35,6 +35,7 @@ from otel_memleak.per_provider import PerProvider
 from otel_memleak.settings import AlertTarget
 from otel_memleak.types import Diagnosis, LeakAlert, LimitSource, Origin, RouteSuspect
 from otel_memleak.version import __version__
+from otel_memleak.wording import LONGEST_SENTENCE, plain
 
 MARKED_SPANS: Final = 5
 """Spans in flight that get the event and are linked from the root span: those open the longest."""
@@ -163,6 +164,7 @@ class Alerts:
         """
         if not self._targets:
             return
+        notice = notice._replace(body=plain(notice.body, LONGEST_SENTENCE))
         context = Context()
         delivered = False
         if "span_event" in self._targets:
