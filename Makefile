@@ -66,6 +66,11 @@ test-live: $(VENV)/.test $(VENV)/.frameworks ## six frameworks and a dozen progr
 test-deployments: .venv-deployments/.done ## real servers with several workers (half an hour; builds uWSGI, needs a C compiler)
 	.venv-deployments/bin/python -m pytest -n 0 -m slow tests/deployments
 
+fuzz: $(VENV)/.test ## every parser against thousands of damaged inputs (FUZZ_EXAMPLES=3000 each, some minutes)
+	$(BIN)/python -m pytest -n 2 --timeout 3600 --hypothesis-profile=fuzz tests/unit/test_probes_fuzz.py \
+		tests/unit/test_wording.py tests/unit/test_hostile_names.py tests/property/test_state_file.py \
+		tests/property/test_fuzz_settings.py tests/property/test_fuzz_recordings.py
+
 soak: $(VENV)/.test ## we never leak: hours; SOAK="--cycles 1000 --samples 100000 --alerts 1000 --seconds 120" for minutes
 	$(BIN)/python tests/benchmarks/soak.py $(SOAK)
 
