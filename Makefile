@@ -40,6 +40,12 @@ $(VENV)/.lint: pyproject.toml $(BIN)/python
 	.venv-deployments/bin/python -m pip --disable-pip-version-check -q install -e '.[auto,tui]' --group deployments
 	@touch $@
 
+.venv-neighbours/.done: pyproject.toml $(BIN)/python
+	$(BIN)/python -m venv .venv-neighbours
+	.venv-neighbours/bin/python -m pip --disable-pip-version-check -q install 'pip >= 25.1'
+	.venv-neighbours/bin/python -m pip --disable-pip-version-check -q install -e '.[auto]' --group neighbours
+	@touch $@
+
 demo: $(VENV)/.demo ## a leaking service is found out, a healthy one is left in peace (one minute, no network)
 	@$(BIN)/otel-memleak demo
 
@@ -65,6 +71,9 @@ test-live: $(VENV)/.test $(VENV)/.frameworks ## six frameworks and a dozen progr
 
 test-deployments: .venv-deployments/.done ## real servers with several workers (half an hour; builds uWSGI, needs a C compiler)
 	.venv-deployments/bin/python -m pytest -n 0 -m slow tests/deployments
+
+test-neighbours: .venv-neighbours/.done ## beside ddtrace, sentry, prometheus and other instrumentations (ten minutes)
+	.venv-neighbours/bin/python -m pytest -m slow --timeout 600 tests/neighbours
 
 fuzz: $(VENV)/.test ## every parser against thousands of damaged inputs (FUZZ_EXAMPLES=3000 each, some minutes)
 	$(BIN)/python -m pytest -n 2 --timeout 3600 --hypothesis-profile=fuzz tests/unit/test_probes_fuzz.py \

@@ -127,19 +127,25 @@ class Alerts:
         self._tracer_provider = tracer_provider
         self._logger_provider = logger_provider
         self._inflight: inflight.InflightSpans | None = None
+        self._watched: TracerProvider | None = None
 
     def watch_spans(self) -> None:
         """Start remembering the spans in flight, as soon as there is a provider to ask.
 
-        Cheap to call again: the SDK may be configured after us.
+        Cheap to call again: the SDK may be configured after us, and an agent may put another in its place.
         """
-        if self._inflight is None and "span_event" in self._targets:
-            self._inflight = inflight.attach(self._tracer_provider or get_tracer_provider())
-            if self._inflight is not None:
-                self._inflight.enabled = True
+        provider = self._tracer_provider or get_tracer_provider()
+        if provider is self._watched or "span_event" not in self._targets:
+            return
+        found = inflight.attach(provider)
+        if found is not None:
+            self.close()
+            self._inflight, self._watched = found, provider
+            found.enabled = True
 
     def close(self) -> None:
         """Forget the spans in flight and remember no more."""
+        self._watched = None
         if self._inflight is not None:
             self._inflight.enabled = False
             self._inflight = None
