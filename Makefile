@@ -72,6 +72,14 @@ test-live: $(VENV)/.test $(VENV)/.frameworks ## six frameworks and a dozen progr
 test-deployments: .venv-deployments/.done ## real servers with several workers (half an hour; builds uWSGI, needs a C compiler)
 	.venv-deployments/bin/python -m pytest -n 0 -m slow tests/deployments
 
+test-wheel: build ## the unit tests against the built wheel, in a copy of the repository without src/
+	rm -rf .venv-wheel && $(PYTHON) -m venv .venv-wheel && mkdir .venv-wheel/tree
+	cp -r tests examples collector README.md CHANGELOG.md LICENSE Makefile pyproject.toml .github .venv-wheel/tree
+	.venv-wheel/bin/python -m pip --disable-pip-version-check -q install 'pip >= 25.1'
+	.venv-wheel/bin/python -m pip --disable-pip-version-check -q install "$$(ls dist/*.whl)[auto,tui]" --group test
+	.venv-wheel/bin/python -m pip check
+	cd .venv-wheel/tree && ../bin/python -m pytest -n 2 --dist loadfile tests/unit tests/property
+
 test-neighbours: .venv-neighbours/.done ## beside ddtrace, sentry, prometheus and other instrumentations (ten minutes)
 	.venv-neighbours/bin/python -m pytest -m slow --timeout 600 tests/neighbours
 
@@ -135,6 +143,7 @@ lint: $(VENV)/.test $(VENV)/.lint ## style and types
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing/api.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/.lint ## rewrite the sources in the project's style
