@@ -13,8 +13,9 @@ from typing import Final
 LONGEST_NAME: Final = 200
 LONGEST_SENTENCE: Final = 4000
 
-_WORD: Final = re.compile(r"[^\W_]+")
-_TOKEN: Final = re.compile(r"(?=.*\d)[0-9a-fA-F]{8,}|(?=(?:.*\d){3})[^\W_]{16,}")
+# Not compiled here: most processes never ask.
+_WORD: Final = r"[^\W_]+"
+_TOKEN: Final = r"(?=.*\d)[0-9a-fA-F]{8,}|(?=(?:.*\d){3})[^\W_]{16,}"
 """A word of a name that nobody would think up: a digest, a key."""
 
 
@@ -47,7 +48,7 @@ def shorten(text: str, longest: int = LONGEST_NAME) -> str:
 
 def looks_like_data(name: str) -> bool:
     """Whether somebody's key, digest or token is used as a name, as in ``setattr(sessions, token, …)``."""
-    return len(name) >= 8 and any(map(_TOKEN.fullmatch, _WORD.findall(name)))
+    return len(name) >= 8 and any(re.fullmatch(_TOKEN, word) for word in re.findall(_WORD, name))
 
 
 def describe(error: BaseException) -> str:

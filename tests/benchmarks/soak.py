@@ -77,6 +77,10 @@ class Sdk:
         }  # fmt: skip
 
 
+complaints: list[str] = []
+"""What was wrong besides sizes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """The size of a process."""
@@ -222,7 +226,8 @@ def under_load(seconds: float) -> tuple[Reading, Reading]:
     sys.path.insert(0, str(Path(__file__).parent.parent))
     from processes import Service
 
-    with Service(APP.name, "healthy", str(seconds)) as service:
+    # Its verdict is no part of this, but it must not be wrong either: an accusation is told.
+    with Service(APP.name, "healthy", str(seconds), OTEL_PYTHON_MEMLEAK_PATIENCE="300000") as service:
         process, pause = psutil.Process(service.process.pid), threading.Event()
         pause.wait(seconds / 5)
         before = Reading.of(process)
@@ -230,8 +235,9 @@ def under_load(seconds: float) -> tuple[Reading, Reading]:
         after = Reading.of(process)
         status = service.finish(timeout_s=60)
         leaks = service.receiver.logs("memleak.leak")
-    if status or leaks:
-        raise SystemExit(f"the service under load ended with {status}, accused: {leaks}")
+    if status:
+        raise SystemExit(f"the service under load ended with {status}")
+    complaints.extend(f"accused: {leak.body}" for leak in leaks)
     return before, after
 
 
@@ -279,9 +285,11 @@ def row(name: str, part: Callable[[], tuple[Reading, Reading]]) -> int:
         f"| {name} | {time.monotonic() - begun_s:,.0f} s | {before.rss_mb:.1f} → {after.rss_mb:.1f} "
         f"| {before.threads} → {after.threads} | {before.descriptors} → {after.descriptors} | {objects} "
         f"| {'yes' if flat else 'NO'} |",
+        *complaints,
+        sep="\n",
         flush=True,
     )
-    return 0 if flat else 1
+    return 0 if flat and not complaints else 1
 
 
 if __name__ == "__main__":
