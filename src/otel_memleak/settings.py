@@ -317,7 +317,7 @@ def _settle(
 
 
 def _quoted(value: object) -> str:
-    """The value as a warning shows it: somebody's certificate in the wrong variable need not be in it whole."""
+    """The value as a warning shows it: a certificate in the wrong variable need not be in it whole."""
     text = repr(value)
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
 

@@ -19,7 +19,6 @@ _TOKEN: Final = r"(?=.*\d)[0-9a-fA-F]{8,}|(?=(?:.*\d){3})[^\W_]{16,}"
 """A word of a name that nobody would think up: a digest, a key."""
 
 
-
 def plain(text: str, longest: int = LONGEST_NAME) -> str:
     r"""The text as UTF-8 can have it: lone surrogates and control characters escaped (``\udce9``, ``\x00``).
 
@@ -52,7 +51,7 @@ def looks_like_data(name: str) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """An exception by its type and where it was raised; never its text, which may quote what the application holds.
+    """An exception by type and where it was raised; its text may quote what the application holds.
 
     What the operating system says of a failed call is words of its own, and so is what this package says.
     """

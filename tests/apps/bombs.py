@@ -43,6 +43,7 @@ def make_a_type(number: int) -> None:
 
 def make_a_thread(number: int, stop: threading.Event) -> None:
     """Whose name is as bad as its function's."""
+
     def wait() -> None:
         stop.wait()
 

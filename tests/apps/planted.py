@@ -104,7 +104,11 @@ def serve(seconds: float) -> None:
             continue
         served += 1
         name = f"GET /login?password={SECRET}-query-{served}"
-        attributes = {"http.request.method": "GET", "url.path": f"/reset/{DIGEST}", "url.query": f"p={SECRET}"}
+        attributes = {
+            "http.request.method": "GET",
+            "url.path": f"/reset/{DIGEST}",
+            "url.query": f"p={SECRET}",
+        }
         with tracer.start_as_current_span(name, kind=SpanKind.SERVER, attributes=attributes) as span:
             session = Session(served)
             span.set_attribute("session", repr(session)[:100])

@@ -27,7 +27,6 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
-
 from opentelemetry.trace import SpanKind
 
 from otel_memleak import MemLeakInstrumentor
@@ -213,7 +212,10 @@ def looks_at_types(size: int) -> tuple[Reading, Reading]:
         census = take_census(CensusBudget(), time.monotonic(), looks[-1:])
         if isinstance(census, Refusal):
             raise SystemExit(f"no census: {census.reason}")
-        print(f"  {census.objects:,} objects, {len(census.summary):,} bytes kept; {census.limits}", file=sys.stderr)
+        print(
+            f"  {census.objects:,} objects, {len(census.summary):,} bytes kept; {census.limits}",
+            file=sys.stderr,
+        )
         looks[:] = [census]
 
     result = repeat(10, look)

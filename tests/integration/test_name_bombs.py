@@ -14,7 +14,12 @@ LEAK_S = 90
 
 def test_a_leak_among_bombs_is_told() -> None:
     """Leak and diagnosis arrive over OTLP, bounded; the series stay few; nothing of ours fails, nothing is lost."""
-    with Service("bombs.py", "240", OTEL_PYTHON_MEMLEAK_MEMORY_LIMIT="4096", OTEL_PYTHON_MEMLEAK_TRACEMALLOC="diagnosis") as service:
+    with Service(
+        "bombs.py",
+        "240",
+        OTEL_PYTHON_MEMLEAK_MEMORY_LIMIT="4096",
+        OTEL_PYTHON_MEMLEAK_TRACEMALLOC="diagnosis",
+    ) as service:
         receiver = service.receiver
         receiver.wait_for(lambda: receiver.logs("memleak.leak"), LEAK_S)
         receiver.wait_for(lambda: receiver.logs("memleak.diagnosis"), LEAK_S)

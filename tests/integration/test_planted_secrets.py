@@ -45,9 +45,15 @@ class Told:
     def __init__(self, received: list[tuple[str, bytes]], printed: str) -> None:
         self.everything = b"".join(body for _, body in received)
         self.printed = printed
-        self.logs = [ExportLogsServiceRequest.FromString(body) for path, body in received if path == "/v1/logs"]
-        self.metrics = [ExportMetricsServiceRequest.FromString(b) for path, b in received if path == "/v1/metrics"]
-        self.traces = [ExportTraceServiceRequest.FromString(b) for path, b in received if path == "/v1/traces"]
+        self.logs = [
+            ExportLogsServiceRequest.FromString(body) for path, body in received if path == "/v1/logs"
+        ]
+        self.metrics = [
+            ExportMetricsServiceRequest.FromString(b) for path, b in received if path == "/v1/metrics"
+        ]
+        self.traces = [
+            ExportTraceServiceRequest.FromString(b) for path, b in received if path == "/v1/traces"
+        ]
 
     def records(self) -> Iterator[Any]:
         """Our log records, also those of the standard library's logger of that name."""
@@ -76,7 +82,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told() -> Iterator[Told]:
+def told() -> Told:
     """One run, exporting everything, the standard library's log records included."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Keeping)
     server.received = []  # type: ignore[attr-defined]
@@ -103,7 +109,7 @@ def told() -> Iterator[Told]:
     server.shutdown()
     server.server_close()
     assert status == 0, printed
-    yield Told(server.received, printed)  # type: ignore[attr-defined]
+    return Told(server.received, printed)  # type: ignore[attr-defined]
 
 
 def test_the_program_did_tell_what_it_could(told: Told) -> None:

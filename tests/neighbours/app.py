@@ -128,7 +128,9 @@ def main(kind: str, neighbour: str, seconds: float) -> None:
     if tracemalloc.is_tracing():
         report["frames"] = tracemalloc.get_traceback_limit()
         report["traced_here"] = sum(
-            s.size for s in tracemalloc.take_snapshot().statistics("filename") if s.traceback[0].filename == __file__
+            s.size
+            for s in tracemalloc.take_snapshot().statistics("filename")
+            if s.traceback[0].filename == __file__
         )
     print("REPORT " + json.dumps(report), flush=True)
 

@@ -23,7 +23,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
     pytest.mark.skipif(
-        importlib.util.find_spec("sentry_sdk") is None, reason="neighbours are not installed: make test-neighbours"
+        importlib.util.find_spec("sentry_sdk") is None,
+        reason="neighbours are not installed: make test-neighbours",
     ),
 ]
 
@@ -55,7 +56,7 @@ class _Taking(BaseHTTPRequestHandler):
         else:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-    do_GET = do_POST = do_PUT = _take
+    do_GET = do_POST = do_PUT = _take  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Says nothing."""
@@ -94,7 +95,9 @@ def report_of(service: Service) -> dict[str, Any]:
     return dict(json.loads(lines[-1][len("REPORT ") :]))
 
 
-def assert_theirs_arrived(neighbour: str, service: Service, report: dict[str, Any], taken: Counter[str]) -> None:
+def assert_theirs_arrived(
+    neighbour: str, service: Service, report: dict[str, Any], taken: Counter[str]
+) -> None:
     """What the neighbour is there for went on, with us beside it."""
     everything = neighbour == "everything"
     receiver = service.receiver
@@ -112,7 +115,9 @@ def assert_theirs_arrived(neighbour: str, service: Service, report: dict[str, An
         records = [log for log in receiver.logs() if log.body.startswith("request ")]
         assert len(records) > report["served"] / 20 - 3
         assert all(log.trace_id for log in records), "the threading instrumentation carries the context"
-    assert receiver.metrics("process.memory.usage"), "the system-metrics instrumentation is at work in all of them"
+    assert receiver.metrics("process.memory.usage"), (
+        "the system-metrics instrumentation is at work in all of them"
+    )
 
 
 @pytest.mark.parametrize("neighbour", NEIGHBOURS)
@@ -134,6 +139,8 @@ def test_beside_a_neighbour(neighbour: str, backend: ThreadingHTTPServer) -> Non
         leaks = leaky.receiver.logs("memleak.leak")
         assert len({log.attributes["memleak.alert.id"] for log in leaks}) == 1, leaky.receiver.summary()
         assert leaky.receiver.spans("memleak.leak")
-        owners = [log.attributes.get("memleak.suspect.owner") for log in leaky.receiver.logs("memleak.diagnosis")]
+        owners = [
+            log.attributes.get("memleak.suspect.owner") for log in leaky.receiver.logs("memleak.diagnosis")
+        ]
         assert any("main.<locals>.cache" in str(owner) or "cache" in str(owner) for owner in owners), owners
         assert not healthy.receiver.logs("memleak.leak"), healthy.receiver.logs("memleak.leak")

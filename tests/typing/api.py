@@ -66,16 +66,16 @@ def instrument() -> None:
 
 def test() -> LeakVerdict:
     """In somebody's tests."""
-    return check_leak(lambda: [].append)
+    return check_leak(lambda: page_later)
 
 
 def must_be_errors(alert: LeakAlert, detector: LeakDetector, watch: MemoryMonitor) -> None:
     """What a checker has to find."""
     alert.rss_bytes = 1.0  # type: ignore[misc]
-    alert.leak_rate  # type: ignore[attr-defined]
-    alert.growth_bytes_per_hour + 1.0  # type: ignore[operator]
+    _ = alert.leak_rate  # type: ignore[attr-defined]
+    _ = alert.growth_bytes_per_hour + 1.0  # type: ignore[operator]
     LeakDetector("512")  # type: ignore[arg-type]
-    LeakDetector(512, 60)  # type: ignore[misc]
+    LeakDetector(512, 60)  # type: ignore[call-arg]
     LeakDetector(growth_warning_bytes_per_hour="often")  # type: ignore[arg-type]
     detector.update("now", 1e8)  # type: ignore[arg-type]
     detector.update(0.0, 1e8, heap_bytes=1)  # type: ignore[call-arg]
@@ -84,8 +84,8 @@ def must_be_errors(alert: LeakAlert, detector: LeakDetector, watch: MemoryMonito
     MemoryMonitor(tier="production")  # type: ignore[arg-type]
     MemoryMonitor(interval=60)  # type: ignore[call-arg]
     MemoryMonitor(on_alert=lambda: None)  # type: ignore[arg-type, misc]
-    watch.get_statistics()["leaks"]  # type: ignore[typeddict-item]
-    MonitoringTier.STAGING  # type: ignore[attr-defined]
+    _ = watch.get_statistics()["leaks"]  # type: ignore[typeddict-item]
+    _ = MonitoringTier.STAGING  # type: ignore[attr-defined]
     CountingWSGIMiddleware(1)  # type: ignore[arg-type]
     CountingASGIMiddleware(None)  # type: ignore[arg-type]
     print(number)

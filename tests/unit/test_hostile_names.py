@@ -44,7 +44,13 @@ def test_a_diagnosis_with_any_names_reaches_the_wire(kind: str, owner: str, site
     alerts = Alerts(("log", "span_event"), telemetry.tracer_provider, telemetry.logger_provider)
     suspects = tuple(Suspect(kind, owner, site, 1e6, 10.0, 0.5) for _ in range(9))
     diagnosis = Diagnosis(
-        "id", 0.0, "python", suspects, (RouteSuspect(route, 9.0, 8.0, 10.0),) * 9, advice=owner * 3, limits=site
+        "id",
+        0.0,
+        "python",
+        suspects,
+        (RouteSuspect(route, 9.0, 8.0, 10.0),) * 9,
+        advice=owner * 3,
+        limits=site,
     )
 
     with telemetry.tracer_provider.get_tracer("app").start_as_current_span("request", kind=SpanKind.SERVER):
@@ -73,7 +79,9 @@ def held_bytes(*roots: Any) -> int:
     todo, total = list(roots), 0
     while todo:
         thing = todo.pop()
-        if id(thing) in seen or isinstance(thing, type | types.ModuleType | types.FunctionType | TracerProvider):
+        if id(thing) in seen or isinstance(
+            thing, type | types.ModuleType | types.FunctionType | TracerProvider
+        ):
             continue
         seen.add(id(thing))
         total += sys.getsizeof(thing)

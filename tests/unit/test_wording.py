@@ -54,7 +54,16 @@ def test_digests_and_keys_are_no_names(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["_sessions", "by_user_id", "cache2", "requests_per_second_v2", "recommendationsV2", "facade", "sha256_of", "x86_64"],
+    [
+        "_sessions",
+        "by_user_id",
+        "cache2",
+        "requests_per_second_v2",
+        "recommendationsV2",
+        "facade",
+        "sha256_of",
+        "x86_64",
+    ],
 )
 def test_words_are_names(name: str) -> None:
     """What a programmer writes is told."""
@@ -78,4 +87,7 @@ def test_an_exception_is_told_without_its_text() -> None:
 
 def test_what_the_operating_system_says_is_told_without_the_path() -> None:
     """Why a write failed is what the operator needs; where it went to is in the settings."""
-    assert describe(OSError(28, "No space left on device", "/srv/alice/state")) == "OSError: No space left on device"
+    assert (
+        describe(OSError(28, "No space left on device", "/srv/alice/state"))
+        == "OSError: No space left on device"
+    )

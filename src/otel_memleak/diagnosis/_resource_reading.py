@@ -100,7 +100,7 @@ def _thread_name(thread: Any) -> str:
         # The executor's prefix says whose pool it is; the numbers in it would make a name of each thread.
         given = attributes.get("_name")
         stem = re.sub(r"\d+", "", given).strip("-_ ") if type(given) is str else ""
-        return f"{name} [{stem[:_LONGEST_STEM]}]" if stem and not looks_like_data(given) else name
+        return f"{name} [{stem[:_LONGEST_STEM]}]" if stem and not looks_like_data(str(given)) else name
     if name == "threading:Timer":
         function = callable_name(attributes.get("function"))
         return f"{name} [{function}]" if function else name

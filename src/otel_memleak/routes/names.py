@@ -21,7 +21,7 @@ LONGEST: Final = 512
 
 
 def collapse(name: str) -> str:
-    """The name with everything that looks like an identifier replaced by ``{id}``; no query, no credentials."""
+    """The name with everything that looks like an identifier as ``{id}``; no query, no credentials."""
     name = name[:LONGEST].partition("?")[0].partition(";")[0]
     if "@" in name:
         name = re.sub(_CREDENTIALS, "", name)

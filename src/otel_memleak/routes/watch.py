@@ -38,7 +38,7 @@ class RouteWatch:
         self._attribution = RouteAttribution(sampling_interval_seconds=self._interval_s)
 
     def start(self) -> None:
-        """Count, as soon as there is a provider to ask, and with another that takes its place; cheap to call again."""
+        """Count, as soon as there is a provider, and with one that takes its place; cheap to call again."""
         provider = self._provider or get_tracer_provider()
         if provider is self._watched:
             return

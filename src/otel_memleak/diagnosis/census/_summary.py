@@ -64,7 +64,7 @@ class Summary:
     rows: tuple[Row, ...]
 
     def encode(self) -> bytes:
-        """As bytes, for `decode`; without the lightest shapes where names are so long that it would not fit."""
+        """As bytes, for `decode`; without the lightest shapes where names are too long for all to fit."""
         rows = [tuple(getattr(row, name) for name in _FIELDS) for row in self.rows]
         while True:
             payload = marshal.dumps((_FORMAT, self.time_s, self.complete, rows))
