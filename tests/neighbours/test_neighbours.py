@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 APP = str(Path(__file__).with_name("app.py"))
-SECONDS = 60
+SECONDS = 75
 NEIGHBOURS = ("instrumentations", "prometheus", "sentry", "ddtrace", "tracemalloc", "everything")
 
 
