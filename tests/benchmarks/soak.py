@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -223,23 +223,36 @@ def looks_at_types(size: int) -> tuple[Reading, Reading]:
 
 
 def under_load(seconds: float) -> tuple[Reading, Reading]:
-    """A real service under the real launcher, exporting to a receiver; read after a fifth and at the end."""
+    """A real service under the real launcher, exporting to a receiver, beside its twin without this package.
+
+    Read after a fifth and at the end; by what the twin has grown meanwhile (the SDK, the interpreter) the first
+    reading is raised.
+    """
     sys.path.insert(0, str(Path(__file__).parent.parent))
     from processes import Service
 
     # Its verdict is no part of this, but it must not be wrong either: an accusation is told.
-    with Service(APP.name, "healthy", str(seconds), OTEL_PYTHON_MEMLEAK_PATIENCE="300000") as service:
-        process, pause = psutil.Process(service.process.pid), threading.Event()
+    pause = threading.Event()
+    with (
+        Service(APP.name, "healthy", str(seconds), OTEL_PYTHON_MEMLEAK_PATIENCE="300000") as service,
+        Service(APP.name, "healthy", str(seconds), OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="memleak") as twin,
+    ):
+        process, other = psutil.Process(service.process.pid), psutil.Process(twin.process.pid)
         pause.wait(seconds / 5)
-        before = Reading.of(process)
+        before, twin_before = Reading.of(process), Reading.of(other)
         pause.wait(seconds * 4 / 5 - 5)
-        after = Reading.of(process)
+        after, twin_after = Reading.of(process), Reading.of(other)
         status = service.finish(timeout_s=60)
         leaks = service.receiver.logs("memleak.leak")
     if status:
         raise SystemExit(f"the service under load ended with {status}")
     complaints.extend(f"accused: {leak.body}" for leak in leaks)
-    return before, after
+    grown_mb = max(0.0, twin_after.rss_mb - twin_before.rss_mb)
+    print(
+        f"its twin without this package: {twin_before.rss_mb:.1f} -> {twin_after.rss_mb:.1f} MB",
+        file=sys.stderr,
+    )
+    return replace(before, rss_mb=before.rss_mb + grown_mb), after
 
 
 def main() -> int:
