@@ -40,6 +40,12 @@ $(VENV)/.lint: pyproject.toml $(BIN)/python
 	.venv-deployments/bin/python -m pip --disable-pip-version-check -q install -e '.[auto,tui]' --group deployments
 	@touch $@
 
+.venv-neighbours/.done: pyproject.toml $(BIN)/python
+	$(BIN)/python -m venv .venv-neighbours
+	.venv-neighbours/bin/python -m pip --disable-pip-version-check -q install 'pip >= 25.1'
+	.venv-neighbours/bin/python -m pip --disable-pip-version-check -q install -e '.[auto]' --group neighbours
+	@touch $@
+
 demo: $(VENV)/.demo ## a leaking service is found out, a healthy one is left in peace (one minute, no network)
 	@$(BIN)/otel-memleak demo
 
@@ -68,6 +74,22 @@ test-deployments: .venv-deployments/.done ## real servers with several workers (
 
 test-matrix: $(VENV)/.test ## oldest and newest OpenTelemetry; MATRIX="python3.10 python3.14" chooses the interpreters
 	$(BIN)/python tests/matrix.py $(MATRIX)
+
+test-wheel: build ## the unit tests against the built wheel, in a copy of the repository without src/
+	rm -rf .venv-wheel && $(PYTHON) -m venv .venv-wheel && mkdir .venv-wheel/tree
+	cp -r tests examples collector README.md CHANGELOG.md LICENSE Makefile pyproject.toml .github .venv-wheel/tree
+	.venv-wheel/bin/python -m pip --disable-pip-version-check -q install 'pip >= 25.1'
+	.venv-wheel/bin/python -m pip --disable-pip-version-check -q install "$$(ls dist/*.whl)[auto,tui]" --group test
+	.venv-wheel/bin/python -m pip check
+	cd .venv-wheel/tree && ../bin/python -m pytest -n 2 --dist loadfile tests/unit tests/property
+
+test-neighbours: .venv-neighbours/.done ## beside ddtrace, sentry, prometheus and other instrumentations (ten minutes)
+	.venv-neighbours/bin/python -m pytest -m slow --timeout 600 tests/neighbours
+
+fuzz: $(VENV)/.test ## every parser against thousands of damaged inputs (FUZZ_EXAMPLES=3000 each, some minutes)
+	$(BIN)/python -m pytest -n 2 --timeout 3600 --hypothesis-profile=fuzz tests/unit/test_probes_fuzz.py \
+		tests/unit/test_wording.py tests/unit/test_hostile_names.py tests/property/test_state_file.py \
+		tests/property/test_fuzz_settings.py tests/property/test_fuzz_recordings.py
 
 soak: $(VENV)/.test ## we never leak: hours; SOAK="--cycles 1000 --samples 100000 --alerts 1000 --seconds 120" for minutes
 	$(BIN)/python tests/benchmarks/soak.py $(SOAK)
@@ -124,6 +146,7 @@ lint: $(VENV)/.test $(VENV)/.lint ## style and types
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing/api.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/.lint ## rewrite the sources in the project's style

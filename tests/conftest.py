@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from otel import InMemoryTelemetry
 from otel_memleak import guard
 from otel_memleak.instrumentor import MemLeakInstrumentor
 from otel_memleak.ticker import THREAD_NAME
+
+# A deadline would make a test of the machine's load; `make fuzz` asks for the second profile.
+settings.register_profile("suite", deadline=None)
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=int(os.environ.get("FUZZ_EXAMPLES", "3000")),
+    suppress_health_check=list(HealthCheck), print_blob=True,
+)  # fmt: skip
+settings.load_profile("suite")
 
 for _name in ("SIGINT", "SIGQUIT", "SIGHUP"):
     # A shell ignores the first two for what it runs in the background, nohup the last, and every program

@@ -58,7 +58,7 @@ class CallbackThread:
             return
         with self._lock:
             if len(self._waiting) >= _WAITING_AT_MOST:
-                self._guard.swallow("delivering alerts to on_alert", RuntimeError("callback does not return"))
+                self._guard.swallow("waiting for on_alert to return, and dropping alerts", TimeoutError())
                 return
             self._waiting.append(alert)
             if self._thread is None:

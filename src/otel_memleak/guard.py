@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from otel_memleak.wording import LONGEST_SENTENCE, describe, plain
+
 _LOG: Final = logging.getLogger("otel_memleak")
 _KINDS_REMEMBERED: Final = 64
 
@@ -46,19 +48,10 @@ class Guard:
             raise error
 
 
-def describe(error: BaseException) -> str:
-    """The exception in one line, also when its ``__str__`` raises."""
-    try:
-        text = str(error)
-    except Exception:
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def say_quietly(level: int, message: str) -> None:
     """Log a line, whatever the application's handlers do with it."""
     try:
-        _LOG.log(level, "%s", message)
+        _LOG.log(level, "%s", plain(message, LONGEST_SENTENCE))
     except Exception:
         if reraise:
             raise

@@ -17,6 +17,7 @@ from otel_memleak.vocabulary import MB, MonitoringTier
 AlertTarget = Literal["log", "span_event"]
 TracemallocMode = Literal["off", "on", "diagnosis"]
 
+_LONGEST_QUOTE: Final = 200
 _INT32_MAX: Final = 2**31 - 1  # the specification's upper bound for integer configuration
 _TARGETS: Final = ("log", "span_event")
 
@@ -311,8 +312,14 @@ def _settle(
         try:
             return setting.parse(value)
         except ValueError as error:
-            warn(f"Ignoring {origin}={value!r}: {error}")
+            warn(f"Ignoring {origin}={_quoted(value)}: {error}")
     return setting.parse(setting.development if development else setting.production)
+
+
+def _quoted(value: object) -> str:
+    """The value as a warning shows it: a certificate in the wrong variable need not be in it whole."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
 
 
 def _in_order(settings: Settings, warn: Callable[[str], None]) -> Settings:

@@ -1,6 +1,7 @@
 """Brings a fault on itself while it is being watched, and prints what became of the watch as JSON.
 
-python faulty.py idle|emfile|address-space|memory-error|clock|stopped|slow-alert|exit-in-census|quit-in-callback
+python faulty.py idle|emfile|address-space|memory-error|clock|stopped|slow-alert|exit-in-census|in-census|
+    quit-in-callback|hang-in-callback
 """
 
 from __future__ import annotations
@@ -179,6 +180,27 @@ def exit_in_census() -> None:
     threading.Thread(target=take_census, args=(CensusBudget(), 0.0), daemon=True).start()
     assert started.wait(DEADLINE_S)
     report(copy=copies[0])
+
+
+def in_census() -> None:
+    """The same, until somebody ends it."""
+    exit_in_census()
+    time.sleep(DEADLINE_S)
+
+
+def hang_in_callback() -> None:
+    """The callback never comes back; samples are taken, the next alert waits for it, and the program ends."""
+    heard = threading.Event()
+
+    def on_alert(alert: LeakAlert) -> None:
+        heard.set()
+        threading.Event().wait()
+
+    MemLeakInstrumentor().uninstrument()
+    MemLeakInstrumentor().instrument(**{**QUICK, **ALARM}, on_alert=on_alert)
+    assert heard.wait(DEADLINE_S)
+    wait_for_samples(20)
+    report()
 
 
 def quit_in_callback() -> None:

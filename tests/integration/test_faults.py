@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from processes import APPS, LAUNCHER, QUICK, environment
+from processes import APPS, LAUNCHER, QUICK, Service, environment
 
 FAULTY = str(APPS / "faulty.py")
 TIMEOUT_S = 60
@@ -86,6 +87,14 @@ def test_a_callback_may_switch_the_watch_off_and_raise() -> None:
     assert report["errors"] == 0
 
 
+def test_a_callback_that_never_returns_stops_neither_sampling_nor_the_program() -> None:
+    """Somebody's pager hangs: the watch goes on, and exit does not wait for it."""
+    report, _ = run("hang-in-callback")
+
+    assert report["samples"] >= 20
+    assert report["errors"] == 0
+
+
 @needs_linux
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_the_middle_of_an_alert_ends_the_process(sig: signal.Signals) -> None:
@@ -114,6 +123,80 @@ def test_a_program_may_end_while_its_heap_is_being_looked_at() -> None:
     )
     if copy is not None and copy.status() != psutil.STATUS_ZOMBIE:
         copy.wait(TIMEOUT_S / 3)
+
+
+@needs_linux
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
+def test_a_program_may_be_killed_while_its_heap_is_being_looked_at(sig: signal.Signals) -> None:
+    """Also where nobody can clean up: the copy does not outlive the original."""
+    with subprocess.Popen(
+        [sys.executable, FAULTY, "in-census"], env=environment(), stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        pid = json.loads(process.stdout.readline())["copy"]
+        copy = psutil.Process(pid) if psutil.pid_exists(pid) else None
+        process.send_signal(sig)
+        assert process.wait(TIMEOUT_S / 3) == -sig
+    if copy is not None and copy.is_running() and copy.status() != psutil.STATUS_ZOMBIE:
+        copy.wait(TIMEOUT_S / 3)
+
+
+STOPPED_S = 65
+"""Longer than any interval there is, and than the exporters' timeouts."""
+
+
+@needs_linux
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_minute_of_standstill_is_no_news() -> None:
+    """SIGSTOP for over a minute (a debugger, a frozen container): no false alarm, no burst, and leaks are found.
+
+    The program makes up for all requests that it missed, at once; the watch makes up for nothing.
+    """
+    with Service("service.py", "healthy", "400") as healthy:
+        # Its cache has to be full by then: that the rest of a warm-up comes in one leap is another matter.
+        healthy.receiver.wait_for(lambda: exports(healthy) >= 30, TIMEOUT_S)
+        with Service("service.py", "leaky", "400") as leaky:
+            leaky.receiver.wait_for(lambda: exports(leaky) >= 8, TIMEOUT_S)
+            stand_still(healthy, leaky)
+
+
+def exports(service: Service) -> int:
+    """How often its resident memory has been exported."""
+    return len(service.receiver.metrics("memleak.process.rss"))
+
+
+def stand_still(healthy: Service, leaky: Service) -> None:
+    """Stop both for more than a minute, let them go on for half a minute, and see what was said."""
+    for service in (healthy, leaky):
+        os.kill(service.process.pid, signal.SIGSTOP)
+    told_before = len(leaky.receiver.logs("memleak.leak"))
+    threading.Event().wait(STOPPED_S)
+    for service in (healthy, leaky):
+        os.kill(service.process.pid, signal.SIGCONT)
+    leaky.receiver.wait_for(lambda: leaky.receiver.logs("memleak.leak"), TIMEOUT_S)
+    threading.Event().wait(30)
+
+    assert told_before == 0, "it was to be stopped before the verdict"
+    alert_ids = {log.attributes["memleak.alert.id"] for log in leaky.receiver.logs("memleak.leak")}
+    assert len(alert_ids) == 1
+    assert [log.body for log in healthy.receiver.logs("memleak.leak")] == []
+    assert not healthy.receiver.logs("memleak.rss")
+    assert samples_per_second(healthy) < 1.2 * 4
+    for service in (healthy, leaky):
+        assert service.finish(signal.SIGTERM) == -signal.SIGTERM
+        assert "otel_memleak failed" not in service.output
+
+
+def samples_per_second(service: Service) -> float:
+    """Since the first export, standstill included: what was missed and made up for would be in it."""
+    points = service.receiver.metrics("memleak.process.rss.distribution")
+    first, last = points[0], points[-1]
+    assert first.distribution is not None
+    assert last.distribution is not None
+    seconds = (last.time_unix_ns - first.time_unix_ns) / 1e9 - STOPPED_S
+    return (last.distribution.count - first.distribution.count) / seconds
 
 
 class _Refusing(BaseHTTPRequestHandler):

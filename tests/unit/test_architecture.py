@@ -13,7 +13,8 @@ ROOT = Path(otel_memleak.__file__).parent
 
 # Lowest first. A module may import from its own package and from lower layers only.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "vocabulary", "types", "guard", "environment_variables", "median", "frames"),
+    ("version", "vocabulary", "types", "guard", "environment_variables", "median", "frames",
+     "wording"),
     ("semconv", "clock", "settings", "declarative", "history", "messages", "overhead", "status", "detector",
      "probes"),
     ("kinds", "sampler", "tracing", "forks", "callbacks", "per_provider", "errands", "last_words", "loading",
@@ -32,7 +33,7 @@ LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in name
 
 # Within a layer, who may know whom.
 SIDEWAYS = {
-    ("types", "vocabulary"), ("sampler", "kinds"), ("surroundings", "kinds"), ("settings", "semconv"),
+    ("guard", "wording"), ("types", "vocabulary"), ("sampler", "kinds"), ("surroundings", "kinds"), ("settings", "semconv"),
     ("declarative", "settings"),
 }  # fmt: skip
 

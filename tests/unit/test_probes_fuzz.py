@@ -6,7 +6,7 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otel_memleak.probes import PageReading, ProbeError, RssProbe, read_cgroup_limit, read_limit, read_pages
@@ -118,7 +118,6 @@ def test_mounts_survive_the_round_trip(root: str, mount_point: str, tags: list[s
     assert parse_mounts(text) == [Mount(root, mount_point, "cgroup", frozenset({"rw", "memory"}))]
 
 
-@settings(max_examples=60, deadline=None)
 @given(cgroup=contents, mountinfo=contents, other=contents)
 @example(cgroup=b"0::/" + b"a" * 9000, mountinfo=b"1 2 0:3 / / rw - cgroup2 x rw", other=b"")
 @example(cgroup=b"0::/\0", mountinfo=b"1 2 0:3 / /\\000 rw - cgroup2 x rw", other=b"")

@@ -61,3 +61,23 @@ def test_only_what_looks_like_an_identifier_is_collapsed(name: str, expected: st
 def test_a_name_without_end_is_cut() -> None:
     """Whatever comes in, a name takes bounded room."""
     assert len(collapse("GET /" + "x" * 10_000)) == 120
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("GET https://alice:hunter2@shop.test/cart", "GET https://shop.test/cart"),
+        ("GET //alice@shop.test/cart", "GET //shop.test/cart"),
+        ("GET /cart;jsessionid=hunter2?x=1", "GET /cart"),
+        ("send alice@shop.test", "send alice@shop.test"),
+    ],
+)
+def test_credentials_and_parameters_are_no_part_of_a_name(name: str, expected: str) -> None:
+    """What a URL holds beside its path is the caller's, and may be secret."""
+    assert collapse(name) == expected
+
+
+@pytest.mark.parametrize("text", ["a-", "-", "_a1", "0-", "a1-!", "//", "//a@", "a" * 19 + "/"])
+def test_no_path_keeps_us_busy(text: str) -> None:
+    """Without a bound these took minutes: whatever is repeated, the beginning decides."""
+    assert collapse("GET /" + text * 100_000) == collapse("GET /" + text * 1_000)

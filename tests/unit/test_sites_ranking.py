@@ -62,6 +62,7 @@ def test_before_the_first_window_nothing_is_known() -> None:
     ranking = SiteRanking()
 
     assert ranking.suspects() == []
+    assert ranking.suspects(1e6) == []
     assert ranking.traced_bytes_per_hour() is None
 
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from otel_memleak.wording import shorten
+
 _PARTS_KEPT: Final = 3
 
 
@@ -19,15 +21,16 @@ def short_path(filename: str, roots: Sequence[str] | None = None) -> str:
 
     Returns:
         ``shop/views.py`` for ``/srv/app/shop/views.py`` with ``/srv/app`` among the roots; the last
-        three parts of a path under none of them; pseudo-files such as ``<string>`` as they are.
+        three parts of a path under none of them; pseudo-files such as ``<string>`` as they are. At most
+        200 characters.
     """
     if filename.startswith("<"):
-        return filename
+        return shorten(filename)
     best = ""
     for root in sys.path if roots is None else roots:
         prefix = root if root.endswith(os.sep) else root + os.sep
         if root and len(prefix) > len(best) and filename.startswith(prefix):
             best = prefix
     if best:
-        return filename[len(best) :].replace(os.sep, "/")
-    return "/".join(filename.replace(os.sep, "/").split("/")[-_PARTS_KEPT:]).lstrip("/")
+        return shorten(filename[len(best) :].replace(os.sep, "/"))
+    return shorten("/".join(filename.replace(os.sep, "/").split("/")[-_PARTS_KEPT:]).lstrip("/"))

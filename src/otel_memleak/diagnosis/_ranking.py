@@ -77,7 +77,7 @@ class SiteRanking:
             happened to be in work in one of them does not count.
         """
         whole = growth_bytes_per_hour or self.traced_bytes_per_hour()
-        if not whole:
+        if not whole or not self._windows:
             return []
         steady = [site for site in self._windows[0] if all(site in window for window in self._windows)]
         found = [self._suspect(site, whole) for site in steady]

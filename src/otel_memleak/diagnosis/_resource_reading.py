@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 
 from otel_memleak.diagnosis._tasks import read_tasks
 from otel_memleak.diagnosis.resources import OTHERS, ResourceReading
+from otel_memleak.wording import looks_like_data, shorten
 
 _MOST_NAMES: Final = 64
 _MOST_DESCRIPTORS: Final = 20_000
@@ -94,12 +95,12 @@ def _thread_name(thread: Any) -> str:
     except AttributeError:
         attributes = {}
     cls = cast("type[object]", type(thread))
-    name = callable_name(attributes.get("_target")) or f"{cls.__module__}:{cls.__qualname__}"
+    name = callable_name(attributes.get("_target")) or _place(cls.__module__, cls.__qualname__)
     if name == _POOL_WORKER:
         # The executor's prefix says whose pool it is; the numbers in it would make a name of each thread.
         given = attributes.get("_name")
         stem = re.sub(r"\d+", "", given).strip("-_ ") if type(given) is str else ""
-        return f"{name} [{stem[:_LONGEST_STEM]}]" if stem else name
+        return f"{name} [{stem[:_LONGEST_STEM]}]" if stem and not looks_like_data(str(given)) else name
     if name == "threading:Timer":
         function = callable_name(attributes.get("function"))
         return f"{name} [{function}]" if function else name
@@ -118,10 +119,16 @@ def callable_name(value: object) -> str:
         elif kind.__module__ == "functools" and kind.__qualname__ == "partial":
             value = object.__getattribute__(value, "func")
         elif kind is FunctionType or kind is BuiltinFunctionType:
-            return f"{getattr(value, '__module__', None) or '?'}:{getattr(value, '__qualname__', '?')}"
+            return _place(getattr(value, "__module__", None), getattr(value, "__qualname__", None))
         else:
             return ""
     return ""
+
+
+def _place(module: object, name: object) -> str:
+    """``module:name``; what somebody has put there instead of text is not asked what it is called."""
+    parts = (part if type(part) is str and part else "?" for part in (module, name))
+    return ":".join(map(shorten, parts))
 
 
 def _read_descriptors(proc_root: str) -> tuple[dict[str, int] | None, set[str]]:

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from otel_memleak.diagnosis._places import short_path
 from otel_memleak.probes._asyncio import running_loops
+from otel_memleak.wording import shorten
 
 _Coroutine: TypeAlias = "CoroutineType[Any, Any, Any]"
 _MOST_WAITS: Final = 200
@@ -73,12 +74,12 @@ def _foreign_name(coroutine: Any) -> str:
     try:
         return _name(*_identity(coroutine))
     except Exception:
-        return type(coroutine).__qualname__
+        return shorten(type(coroutine).__qualname__)
 
 
 def _name(qualname: object, code: object) -> str:
     place = f" ({short_path(code.co_filename)}:{code.co_firstlineno})" if isinstance(code, CodeType) else ""
-    return f"{qualname}{place}"
+    return f"{shorten(str(qualname))}{place}"
 
 
 def _read_waits(tasks: ModuleType) -> dict[str, str]:

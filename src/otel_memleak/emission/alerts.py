@@ -31,6 +31,7 @@ from otel_memleak.guard import say_quietly
 from otel_memleak.per_provider import PerProvider
 from otel_memleak.settings import AlertTarget
 from otel_memleak.version import __version__
+from otel_memleak.wording import LONGEST_SENTENCE, plain
 
 if TYPE_CHECKING:
     from otel_memleak.emission.notice import Notice
@@ -67,20 +68,29 @@ class Alerts:
         self._tracer_provider = tracer_provider
         self._logger_provider = logger_provider
         self._inflight: inflight.InflightSpans | None = None
+        self._watched: TracerProvider | None = None
 
     def watch_spans(self) -> None:
         """Start remembering the spans in flight, as soon as there is a provider to ask.
 
-        Cheap to call again: the SDK may be configured after us.
+        Cheap to call again: the SDK may be configured after us, and an agent may put another in its place.
         """
-        if self._inflight is None and "span_event" in self._targets:
-            self._inflight = inflight.attach(self._tracer_provider)
-            # Where it is enabled already, spans are remembered that must not be forgotten.
-            if self._inflight is not None and not self._inflight.enabled:
-                self._inflight.enabled = True
+        provider = self._tracer_provider or get_tracer_provider()
+        if provider is self._watched or "span_event" not in self._targets:
+            return
+        found = inflight.attach(provider)
+        if found is None:
+            return
+        if found is not self._inflight:
+            self.close()
+        self._inflight, self._watched = found, provider
+        # Where it is enabled already, spans are remembered that must not be forgotten.
+        if not found.enabled:
+            found.enabled = True
 
     def close(self) -> None:
         """Forget the spans in flight and remember no more."""
+        self._watched = None
         if self._inflight is not None:
             self._inflight.enabled = False
             self._inflight = None
@@ -111,6 +121,7 @@ class Alerts:
         """
         if not self._targets:
             return
+        notice = notice._replace(body=plain(notice.body, LONGEST_SENTENCE))
         context = Context()
         delivered = False
         if "span_event" in self._targets:

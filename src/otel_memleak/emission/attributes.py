@@ -7,6 +7,7 @@ from typing import Final
 
 from otel_memleak import semconv
 from otel_memleak.types import Diagnosis, LeakAlert, Origin, RouteSuspect
+from otel_memleak.wording import plain
 
 AttributeValue = str | float | int | list[str] | list[float]
 
@@ -81,9 +82,9 @@ def diagnosis_attributes(diagnosis: Diagnosis) -> dict[str, AttributeValue]:
     }
     suspects = diagnosis.suspects[:SUSPECTS_AT_MOST]
     if suspects:
-        attributes[semconv.SUSPECT_TYPE] = [suspect.type for suspect in suspects]
-        attributes[semconv.SUSPECT_OWNER] = [suspect.owner for suspect in suspects]
-        attributes[semconv.SUSPECT_SITE] = [suspect.site for suspect in suspects]
+        attributes[semconv.SUSPECT_TYPE] = [plain(suspect.type) for suspect in suspects]
+        attributes[semconv.SUSPECT_OWNER] = [plain(suspect.owner) for suspect in suspects]
+        attributes[semconv.SUSPECT_SITE] = [plain(suspect.site) for suspect in suspects]
         attributes[semconv.SUSPECT_GROWTH] = [float(suspect.growth_bytes_per_hour) for suspect in suspects]
     return attributes | _route_attributes(diagnosis.routes)
 
@@ -92,6 +93,6 @@ def _route_attributes(routes: Sequence[RouteSuspect]) -> dict[str, AttributeValu
     if not routes:
         return {}
     return {
-        semconv.SUSPECT_ROUTE: [route.route for route in routes[:SUSPECTS_AT_MOST]],
+        semconv.SUSPECT_ROUTE: [plain(route.route) for route in routes[:SUSPECTS_AT_MOST]],
         semconv.SUSPECT_ROUTE_BYTES_PER_CALL: [float(r.bytes_per_call) for r in routes[:SUSPECTS_AT_MOST]],
     }

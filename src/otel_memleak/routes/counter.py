@@ -140,7 +140,7 @@ class RouteCounter:
             self._learning = True
             begun = name
             if name not in self._telling:
-                begun = names.of_span(name, _plain(attributes), kind is _SERVER)
+                begun = names.of_span(name, _plain(attributes), kind is _SERVER)[: names.LONGEST]
             if self._endings:
                 endings = self._endings.get(begun) or self._endings.get(names.collapse(begun))
                 if endings:
@@ -152,7 +152,7 @@ class RouteCounter:
             self._guard.swallow("counting a span that was not sampled", error)
 
     def _final_name(self, span: ReadableSpan, kind: SpanKind) -> str:
-        name = names.of_span(span.name, _plain(span.attributes), kind is _SERVER)
+        name = names.of_span(span.name, _plain(span.attributes), kind is _SERVER)[: names.LONGEST]
         # Most spans are called what we would call them; of those, the attributes need not be looked at again.
         if name == span.name and "/" in name and len(self._telling) < _NAMES_REMEMBERED:
             self._telling.add(name)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from typing import Any, Final
 
 from otel_memleak.guard import Guard
+from otel_memleak.routes.names import LONGEST
 from otel_memleak.routes.tally import RouteTally, shared_tally
 
 _UNNAMED: Final = "(unnamed)"
@@ -53,7 +54,7 @@ class CountingWSGIMiddleware:
 
     def _route(self, environ: Environ) -> str:
         try:
-            return _wsgi_route(environ)
+            return _wsgi_route(environ)[:LONGEST]
         except Exception as error:
             self._guard.swallow("naming a request", error)
             return _UNNAMED
@@ -91,7 +92,7 @@ class CountingASGIMiddleware:
 
     def _route(self, scope: Scope, path: str) -> str:
         try:
-            return _asgi_route(scope, path)
+            return _asgi_route(scope, path)[:LONGEST]
         except Exception as error:
             self._guard.swallow("naming a request", error)
             return _UNNAMED

@@ -6,20 +6,26 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+_CREDENTIALS: Final = r"(?<=//)[^/@ ]*@"
 _IDENTIFIER: Final = re.compile(
     r"(?<=[/:=.\-_ ])(?:"
     r"\d+"  # 42
     r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"  # a UUID
     r"|(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}"  # a digest
-    r"|(?=[\w~\-]*\d)[\w~\-]{20,}"  # a token
+    r"|(?=[\w~\-]{0,63}\d)[\w~\-]{20,}"  # a token; an unbounded search for its digit would be quadratic
     r")(?=[/:=.?\-_ ]|$)"
 )
 _MAX_LENGTH: Final = 120
+LONGEST: Final = 512
+"""Of a name, nothing beyond this is looked at or kept: whoever sends requests decides how long a path is."""
 
 
 def collapse(name: str) -> str:
-    """The name with everything that looks like an identifier replaced by ``{id}``, and no query."""
-    return _IDENTIFIER.sub("{id}", name.partition("?")[0])[:_MAX_LENGTH]
+    """The name with everything that looks like an identifier as ``{id}``; no query, no credentials."""
+    name = name[:LONGEST].partition("?")[0].partition(";")[0]
+    if "@" in name:
+        name = re.sub(_CREDENTIALS, "", name)
+    return _IDENTIFIER.sub("{id}", name)[:_MAX_LENGTH]
 
 
 def of_span(name: str, attributes: Mapping[str, object], is_server: bool) -> str:

@@ -27,6 +27,7 @@ class RouteWatch:
         self._interval_s = sampling_interval_s
         self._guard = guard
         self._counter: RouteCounter | None = None
+        self._watched: TracerProvider | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -37,14 +38,19 @@ class RouteWatch:
         self._attribution = RouteAttribution(sampling_interval_seconds=self._interval_s)
 
     def start(self) -> None:
-        """Count, as soon as there is a provider to ask; cheap to call again."""
-        if self._counter is None:
-            self._counter = attach(self._provider or get_tracer_provider(), self._guard)
-            if self._counter is not None:
-                self._counter.enabled = True
+        """Count, as soon as there is a provider, and with one that takes its place; cheap to call again."""
+        provider = self._provider or get_tracer_provider()
+        if provider is self._watched:
+            return
+        found = attach(provider, self._guard)
+        if found is not None:
+            self.stop()
+            self._counter, self._watched = found, provider
+            found.enabled = True
 
     def stop(self) -> None:
         """Count no more."""
+        self._watched = None
         if self._counter is not None:
             self._counter.enabled = False
             self._counter = None

@@ -62,7 +62,7 @@ def module_of(cls: type) -> str:
         module = _get_module(cls)
     except Exception:
         return ""
-    return module if type(module) is str else ""
+    return module[:_NAME_LENGTH] if type(module) is str else ""
 
 
 def qualname_of(cls: type) -> str:

@@ -24,6 +24,7 @@ from otel_memleak.diagnosis.census._kinds import (
     qualname_of,
 )
 from otel_memleak.diagnosis.census._tree import Node
+from otel_memleak.wording import looks_like_data
 
 ELEMENT: Final = "[*]"
 THROUGH: Final = ""
@@ -62,8 +63,8 @@ _ELEMENT: Final = Edge(ELEMENT)
 
 
 def attribute(name: object) -> str:
-    """Label for an attribute name; a name that is no identifier is data."""
-    if type(name) is str and name.isidentifier() and len(name) <= _NAME_LENGTH:
+    """Label for an attribute name; a name that is no identifier, or looks like a key or token, is data."""
+    if type(name) is str and len(name) <= _NAME_LENGTH and name.isidentifier() and not looks_like_data(name):
         return "." + name
     return ELEMENT
 

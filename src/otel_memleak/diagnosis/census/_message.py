@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_memleak.diagnosis.census._look import Found
+from otel_memleak.diagnosis.census._summary import MAX_BYTES
 from otel_memleak.types import Suspect
 
 _MAGIC: Final = b"omc1"
 _PREFIX: Final = struct.Struct("<4sII")
 MAX_HEAD_BYTES: Final = 64 * 1024
-MAX_PAYLOAD_BYTES: Final = 1024 * 1024
+MAX_PAYLOAD_BYTES: Final = MAX_BYTES
 _MAX_TEXT: Final = 500
 _MAX_SUSPECTS: Final = 5
 
@@ -53,8 +54,6 @@ class Census:
 def encode(found: Found) -> bytes:
     """A message with what a snapshot found."""
     payload = found.summary.encode()
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        payload = b""
     suspects = [
         [s.type, s.owner, s.site, s.growth_bytes_per_hour, s.growth_count_per_hour, s.share]
         for s in found.suspects

@@ -9,8 +9,8 @@ from otel_memleak.diagnosis.census._merge import Shape
 from otel_memleak.diagnosis.census._roots import FRAME, MODULE, UNNAMED
 from otel_memleak.diagnosis.census._summary import Row
 from otel_memleak.diagnosis.census._walk import MANY_TYPES
+from otel_memleak.wording import shorten
 
-MAX_LENGTH: Final = 200
 _CONTAINERS: Final = ("dict", "list", "tuple", "set", "frozenset", "mappingproxy", "object")
 _ATOMS: Final = ("str", "bytes", "bytearray", "int", "float", "complex", "bool", "NoneType")
 _CODE: Final = (
@@ -51,18 +51,18 @@ def holder_path(shape: Shape) -> str:
     while node.parent is not None:
         row = node.row
         if row.type_name == MODULE:
-            return _shorten(row.label + _attributes(labels))
+            return shorten(row.label + _attributes(labels))
         if row.type_name == UNNAMED:
             break
         if row.type_name == FRAME:
-            return fallback or _shorten(row.label + _joined(labels))
+            return fallback or shorten(row.label + _joined(labels))
         if row.is_instance and ":" in row.type_name and labels:
             if not _is_standard(row.type_name):
-                return _shorten(row.type_name + _joined(labels))
-            fallback = fallback or _shorten(row.type_name + _joined(labels))
+                return shorten(row.type_name + _joined(labels))
+            fallback = fallback or shorten(row.type_name + _joined(labels))
         if node.parent.row.type_name == UNNAMED:
             name = row.label or (row.type_name if ":" in row.type_name else "")
-            return fallback or (_shorten(name + _joined(labels)) if name else "")
+            return fallback or (shorten(name + _joined(labels)) if name else "")
         labels.append(row.label)
         node = node.parent
     return fallback
@@ -75,13 +75,6 @@ def _joined(labels: list[str]) -> str:
 def _attributes(labels: list[str]) -> str:
     path = _joined(labels)
     return ":" + path[1:] if path.startswith(".") else path
-
-
-def _shorten(path: str) -> str:
-    if len(path) <= MAX_LENGTH:
-        return path
-    half = MAX_LENGTH // 2
-    return path[:half] + "…" + path[-half:]
 
 
 def _is_standard(type_name: str) -> bool:

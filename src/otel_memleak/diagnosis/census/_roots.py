@@ -21,6 +21,7 @@ from otel_memleak.diagnosis.census._labels import ELEMENT, MODULE_MAX_NAMES, att
 from otel_memleak.diagnosis.census._marks import Marks
 from otel_memleak.diagnosis.census._tree import Node
 from otel_memleak.diagnosis.census._walk import Walker
+from otel_memleak.wording import shorten
 
 MODULE: Final = "(module)"
 FRAME: Final = "(function)"
@@ -72,7 +73,7 @@ def _late(name: str) -> int:
 
 
 def _module_node(walker: Walker, name: str) -> Node:
-    node = walker.root.child(name, MODULE, 0)
+    node = walker.root.child(shorten(name), MODULE, 0)
     node.count = 1
     node.ours = _late(name) == 2
     return node
@@ -129,11 +130,12 @@ def _export_depth(modules: list[str]) -> int:
 
 def _add_locals(walker: Walker, frame: Any, module: str, *, passing: bool) -> None:
     code = frame.f_code
-    node = walker.root.child(f"{module}:{getattr(code, 'co_qualname', code.co_name)}", FRAME, 0)
+    name = shorten(getattr(code, "co_qualname", code.co_name))
+    node = walker.root.child(f"{shorten(module)}:{name}", FRAME, 0)
     node.count += 1
     node.ours = passing or _late(module) == 2
-    for name, value in walker.locals_of(frame):
-        walker.add(node, ".<locals>" + attribute(name), value)
+    for local, value in walker.locals_of(frame):
+        walker.add(node, ".<locals>" + attribute(local), value)
 
 
 def _name_of_globals(namespace: object) -> str:

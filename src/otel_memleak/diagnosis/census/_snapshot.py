@@ -20,6 +20,7 @@ from otel_memleak.diagnosis.census._look import deadline_pace, look, other_frame
 from otel_memleak.diagnosis.census._message import Census
 from otel_memleak.diagnosis.census._pins import Pin, make_pin
 from otel_memleak.probes import ProbeError, RssProbe
+from otel_memleak.wording import describe
 
 _STATM: Final = "/proc/self/statm"
 
@@ -82,7 +83,7 @@ def take_census(
     try:
         return _run(tools, budget, time_s, summaries, growth_bytes_per_hour, should_stop)
     except (OSError, RuntimeError, MemoryError) as error:
-        return Refusal(f"the snapshot failed ({type(error).__name__}: {error})")
+        return Refusal(f"the snapshot failed ({describe(error)})")
 
 
 def _prepare() -> _Tools | Refusal:

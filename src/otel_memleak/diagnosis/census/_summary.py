@@ -15,6 +15,7 @@ from otel_memleak.diagnosis.census._labels import definition_site
 from otel_memleak.diagnosis.census._tree import Node
 
 MAX_ROWS: Final = 4000
+MAX_BYTES: Final = 1024 * 1024
 _FORMAT: Final = 1
 
 
@@ -63,9 +64,13 @@ class Summary:
     rows: tuple[Row, ...]
 
     def encode(self) -> bytes:
-        """As bytes, for `decode`."""
+        """As bytes, for `decode`; without the lightest shapes where names are too long for all to fit."""
         rows = [tuple(getattr(row, name) for name in _FIELDS) for row in self.rows]
-        return marshal.dumps((_FORMAT, self.time_s, self.complete, rows))
+        while True:
+            payload = marshal.dumps((_FORMAT, self.time_s, self.complete, rows))
+            if len(payload) <= MAX_BYTES:
+                return payload
+            del rows[len(rows) // 2 :]
 
     @classmethod
     def decode(cls, payload: bytes) -> Summary | None:
