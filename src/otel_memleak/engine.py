@@ -161,7 +161,8 @@ class Engine:
         its callbacks: a process has one set of metrics and says a thing once.
         """
         self._tracing.start()
-        if self._metrics is not None and not self._metrics.bind(self):
+        exemplars = self._alerts.exemplars if self._alerts is not None else None
+        if self._metrics is not None and not self._metrics.bind(self, exemplars):
             self._metrics = self._alerts = self._routes = None
             say_quietly(logging.INFO, "otel_memleak exports from this process already; this watch does not")
         self._follow_providers()

@@ -1,77 +1,117 @@
 """The spans at which a process is entered: requests, messages, tasks, timers. One processor for all.
 
-Every span of the application passes a processor twice, and most are not entries: the SELECTs and calls inside
-a request. They are turned away here, once and in as few steps as Python allows, whoever listens.
+The SDK calls a processor three times for every span of the application, and most spans are no entries: the
+SELECTs and calls inside a request. They are turned away here, once and in as few steps as Python allows.
+What is done for an entry is written out rather than handed to a list of listeners, and reads fields where the
+SDK offers properties: each detour would cost as much as the work. A SpanContext is a tuple by its documented
+type, and the fields are as old as the SDK.
 """
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
+from weakref import ref
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind, TracerProvider
 
+from otel_memleak import forks
+from otel_memleak.guard import Guard
 from otel_memleak.per_provider import PerProvider
+
+CAPACITY: Final = 1024
+"""Open entries remembered at most."""
 
 _SERVER: Final = SpanKind.SERVER
 _CONSUMER: Final = SpanKind.CONSUMER
+_SPAN_ID: Final = 1
 _IS_REMOTE: Final = 2
-
-
-class Listener(Protocol):
-    """Hears of entries; called in the request path, so quick, and never to raise."""
-
-    def started(self, span: Span) -> None:
-        """An entry has begun."""
-        ...
-
-    def ended(self, span: ReadableSpan) -> None:
-        """It has ended. This is another object than the one that was started."""
-        ...
+_mark: Final = forks.mark
 
 
 class EntrySpans(SpanProcessor):
-    """Tells its listeners of SERVER and CONSUMER spans and of local roots (no parent, or one elsewhere).
+    """Remembers the local roots that are open, and tells of entries that end.
 
-    The SDK has no way to remove a processor; without listeners this one does nothing.
+    Local roots have no parent, or one in another process; entries are these and all SERVER and CONSUMER
+    spans. The SDK has no way to remove a processor; with nothing to remember and nobody to tell this one does nothing.
     """
 
     def __init__(self) -> None:
-        self._listeners: tuple[Listener, ...] = ()
+        self.guard = Guard()
+        """Takes note of failures; nothing is raised into the application."""
+        self.opened: dict[int, ref[Span]] | None = None
+        """Local roots that are open, by span id, because what ends is another object; None: not remembered.
 
-    def add(self, listener: Listener) -> None:
-        """Tell this one, too; telling it already is fine."""
-        if listener not in self._listeners:
-            self._listeners = (*self._listeners, listener)
+        Held weakly, so that a span which is never ended is no leak of ours. A dictionary's single operations
+        are atomic, so there is no lock in the request path.
+        """
+        self.ended: Callable[[ReadableSpan], None] | None = None
+        """Told of each entry that has ended."""
+        self._began: Callable[[Span], None] | None = None
 
-    def remove(self, listener: Listener) -> None:
-        """Tell this one no more."""
-        self._listeners = tuple(other for other in self._listeners if other is not listener)
+    @property
+    def began(self) -> Callable[[Span], None] | None:
+        """Told of each entry that begins. Seldom wanted; unless it is, it costs nothing: a class of its own."""
+        return self._began
 
-    # Fields instead of properties, an index instead of `is_remote`, the test written out twice instead of a
-    # function of its own: each would cost half as much again as all the rest. A SpanContext is a tuple by its
-    # documented type, and the fields are as old as the SDK.
+    @began.setter
+    def began(self, listener: Callable[[Span], None] | None) -> None:
+        self._began = listener
+        self.__class__ = EntrySpans if listener is None else _FromTheStart
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Tell of an entry that begins."""
-        parent = span._parent
-        if parent is not None and not parent[_IS_REMOTE]:
-            kind = span._kind
-            if kind is not _SERVER and kind is not _CONSUMER:
-                return
-        for listener in self._listeners:
-            listener.started(span)
+        """Remember a local root."""
+        try:
+            parent = span._parent
+            if parent is None or parent[_IS_REMOTE]:
+                # uWSGI: the first request of a worker may be the first thing Python does there.
+                if not _mark[0]:
+                    forks.notice()
+                opened = self.opened
+                if opened is not None and (len(opened) < CAPACITY or _has_room(opened)):
+                    opened[span._context[_SPAN_ID]] = ref(span)  # type: ignore[index]
+        except Exception as error:
+            self.guard.swallow("looking at a span that begins", error)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Tell of an entry that ends."""
-        parent = span._parent
-        if parent is not None and not parent[_IS_REMOTE]:
+        """Forget a local root, and tell of an entry."""
+        try:
             kind = span._kind
             if kind is not _SERVER and kind is not _CONSUMER:
-                return
-        for listener in self._listeners:
-            listener.ended(span)
+                parent = span._parent
+                if parent is not None and not parent[_IS_REMOTE]:
+                    return
+            if self.opened:
+                self.opened.pop(span._context[_SPAN_ID], None)  # type: ignore[index]
+            if self.ended is not None:
+                self.ended(span)
+        except Exception as error:
+            self.guard.swallow("looking at a span that ends", error)
+
+
+class _FromTheStart(EntrySpans):
+    """Tells of entries also when they begin."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Remember a local root, and tell of an entry."""
+        super().on_start(span, parent_context)
+        try:
+            parent, kind, began = span._parent, span._kind, self._began
+            local = parent is not None and not parent[_IS_REMOTE]
+            if began is not None and (not local or kind is _SERVER or kind is _CONSUMER):
+                began(span)
+        except Exception as error:
+            self.guard.swallow("looking at a span that begins", error)
+
+
+def _has_room(opened: dict[int, ref[Span]]) -> bool:
+    """Whether there is room again when those that were forgotten without an end are dropped."""
+    for key, known in tuple(opened.items()):
+        if known() is None:
+            opened.pop(key, None)
+    return len(opened) < CAPACITY
 
 
 _attached: Final = PerProvider[EntrySpans]()
