@@ -35,7 +35,8 @@ class EntrySpans(SpanProcessor):
     """Remembers the local roots that are open, and tells of entries that end.
 
     Local roots have no parent, or one in another process; entries are these and all SERVER and CONSUMER
-    spans. The SDK has no way to remove a processor; with nothing to remember and nobody to tell this one does nothing.
+    spans. The SDK has no way to remove a processor; with nothing to remember and nobody to tell this one does
+    nothing.
     """
 
     def __init__(self) -> None:
@@ -53,7 +54,7 @@ class EntrySpans(SpanProcessor):
 
     @property
     def began(self) -> Callable[[Span], None] | None:
-        """Told of each entry that begins. Seldom wanted; unless it is, it costs nothing: a class of its own."""
+        """Told of each entry that begins. Seldom wanted, so until then it costs nothing: another class."""
         return self._began
 
     @began.setter

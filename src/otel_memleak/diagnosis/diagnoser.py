@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from otel_memleak import forks
 from otel_memleak.clock import Clock
-from otel_memleak.diagnosis._resource_reading import read_resources
+from otel_memleak.diagnosis._resource_reading import ResourceReader
 from otel_memleak.diagnosis._witnesses import WitnessSeries, witness_of
 from otel_memleak.diagnosis.findings import RouteFindings
 from otel_memleak.diagnosis.resources import ResourceReading, ResourceSeries
@@ -70,7 +70,7 @@ class Diagnoser:
             self._tracers = None
         self._lock = threading.Lock()
         self._witnesses = WitnessSeries()
-        self._resources = ResourceSeries()
+        self._resources, self._reader = ResourceSeries(), ResourceReader()
         self._samples = 0
         self._rss_bytes: int | None = None
         self._limit_bytes: int | None = None
@@ -91,9 +91,11 @@ class Diagnoser:
             with self._lock:
                 self._witnesses.offer(witness)
                 if growing:
-                    self._resources.offer(read_resources(sample.time_s, witness.threads))
+                    reading = self._reader.read(sample.time_s, witness.threads)
+                    if reading is not None:
+                        self._resources.offer(reading)
                 elif state == "stable":
-                    self._resources = ResourceSeries()
+                    self._resources, self._reader = ResourceSeries(), ResourceReader()
         self._samples += 1
         if state == "suspect" and sample.time_s - self._suspected_s > _BETWEEN_SUSPICIONS * self._interval_s:
             self._suspected_s = sample.time_s
