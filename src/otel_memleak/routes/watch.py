@@ -57,7 +57,10 @@ class RouteWatch:
     def suspects(self) -> tuple[RouteSuspect, ...]:
         """Routes that leak, worst first; tens of milliseconds of work, for when there is an alert."""
         with self._lock:
-            return self._attribution.suspects()
+            suspects = self._attribution.suspects()
+        if self._counter is not None and self._counter.approximate:
+            return tuple(suspect._replace(approximate=True) for suspect in suspects)
+        return suspects
 
     def requests(self) -> int:
         """Requests, messages and tasks served by this process so far; it never falls."""
