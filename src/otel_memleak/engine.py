@@ -213,7 +213,7 @@ class Engine:
             if self._metrics is not None:
                 self._metrics.record(sample.rss_bytes)
             if self._routes is not None:
-                self._routes.observe(sample.time_s, sample.rss_bytes)
+                self._routes.observe(sample.time_s, detector.retained_bytes)
         if self._diagnoser is not None:
             limit_bytes = self._limit.limit_bytes if self._limit is not None else None
             self._diagnoser.observe(sample, self._worth(detector.state), limit_bytes)

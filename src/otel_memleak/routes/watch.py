@@ -49,10 +49,10 @@ class RouteWatch:
             self._counter.enabled = False
             self._counter = None
 
-    def observe(self, time_s: float, rss_bytes: int) -> None:
-        """Take in a sample."""
+    def observe(self, time_s: float, retained_bytes: float) -> None:
+        """Take in a sample: when, and the memory that the detector judges."""
         with self._lock:
-            self._attribution.update(time_s, rss_bytes, shared_tally().counts())
+            self._attribution.update(time_s, retained_bytes, shared_tally().counts())
 
     def suspects(self) -> tuple[RouteSuspect, ...]:
         """Routes that leak, worst first; tens of milliseconds of work, for when there is an alert."""
