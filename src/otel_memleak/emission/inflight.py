@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Final
-from weakref import ref
 
 from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import TracerProvider
@@ -26,7 +25,7 @@ class InflightSpans:
 
     def __init__(self, spans: entry_spans.EntrySpans) -> None:
         self._entries = spans
-        self._spans: dict[int, ref[Span]] = {}
+        self._opened = entry_spans.OpenSpans()
 
     @property
     def enabled(self) -> bool:
@@ -35,17 +34,15 @@ class InflightSpans:
 
     @enabled.setter
     def enabled(self, value: bool) -> None:
-        self._entries.opened = self._spans if value else None
-        self._spans.clear()
+        self._entries.opened = self._opened if value else None
+        self._opened.forget()
 
     def longest_running(self, count: int) -> list[Span]:
         """At most ``count`` open local roots that record, the oldest first."""
-        open_spans = [span for known in tuple(self._spans.values()) if (span := known()) is not None]
-        recording = [span for span in open_spans if span.is_recording()]
-        return sorted(recording, key=lambda span: span.start_time or 0)[:count]
+        return sorted(self._opened.sweep(), key=lambda span: span.start_time or 0)[:count]
 
     def __len__(self) -> int:
-        return len(self._spans)
+        return len(self._opened.sweep())
 
 
 _attached: Final = PerProvider[InflightSpans]()
