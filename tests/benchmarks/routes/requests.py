@@ -33,8 +33,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, TraceIdRati
 
 from otel_memleak import MemLeakInstrumentor
 
-BLOCK: Final = 200
-BARE_BLOCK: Final = 50
+BLOCK: Final = 80
+BARE_BLOCK: Final = 10
 CONNECTIONS: Final = 8
 PATH: Final = "/items/4711"
 REQUEST: Final = f"GET {PATH} HTTP/1.1\r\nhost: localhost\r\nuser-agent: benchmark\r\n\r\n".encode()
@@ -172,7 +172,7 @@ async def compare(rounds: int, serve: Sequence[Serve]) -> list[list[Block]]:
         await one()
     found: list[list[Block]] = []
     for number in range(rounds):
-        if number % 20 == 0:
+        if number % 100 == 0:
             gc.collect()
         # Whoever comes later finds warmer caches: take turns at that, too.
         turn = number % len(serve)
@@ -221,7 +221,7 @@ def describe(ratios: Sequence[float]) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.routes.requests", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200, help="of a block each (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=400, help="of a block each (default %(default)s)")
     parser.add_argument("--sampled", type=float, default=1.0, help="share of traces (default %(default)s)")
     parser.add_argument("--bare", action="store_true", help="call the applications, without a server")
     parser.add_argument("--load", action="store_true", help=argparse.SUPPRESS)
