@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import threading
 import types
 from dataclasses import replace
 from typing import ClassVar
@@ -268,6 +269,49 @@ def test_open_spans_beyond_the_capacity_are_not_remembered() -> None:
     for span in spans:
         span.end()
     assert len(inflight) == 0
+
+
+def test_a_long_request_is_remembered_however_many_come_and_go() -> None:
+    """The one that hangs is the one to look at, and those that have ended take no room."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    inflight = attach(provider)
+    assert inflight is not None
+    inflight.enabled = True
+    tracer = provider.get_tracer("app")
+
+    hanging = tracer.start_span("hanging", context=Context())
+    for _ in range(3000):
+        tracer.start_span("quick", context=Context()).end()
+
+    assert len(inflight._opened.refs) <= 300
+    assert inflight.longest_running(5) == [hanging]
+
+
+def test_no_open_request_is_lost_while_others_begin() -> None:
+    """Sweeping makes room while other threads append: what is open stays known."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    inflight = attach(provider)
+    assert inflight is not None
+    inflight.enabled = True
+    tracer = provider.get_tracer("app")
+    kept: list[Span] = []
+
+    def serve() -> None:
+        for number in range(2000):
+            span = tracer.start_span("request", context=Context())
+            if number % 100 == 0:
+                kept.append(span)  # type: ignore[arg-type]
+            else:
+                span.end()
+
+    threads = [threading.Thread(target=serve) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        inflight.longest_running(1)
+        thread.join()
+
+    assert set(map(id, inflight.longest_running(1000))) == set(map(id, kept))
 
 
 def test_a_closed_sender_remembers_nothing(telemetry: InMemoryTelemetry) -> None:
