@@ -9,6 +9,7 @@ were made for, which is seldom the newest.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -197,11 +198,11 @@ class Running:
         for process in self._processes:
             process.terminate()
         for process in self._processes:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            with suppress(ProcessLookupError):  # workers of a server that had to be killed would live on
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def _start(self, service: str, command: tuple[str, ...], variables: dict[str, str]) -> None:
         port = str(free_port())
@@ -231,6 +232,7 @@ class Running:
                     env=env,
                     stdout=log,
                     stderr=subprocess.STDOUT,
+                    start_new_session=True,
                 )
             )
 
