@@ -135,6 +135,8 @@ bench-routes: $(VENV)/.test ## which endpoint leaks: forty simulated services of
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes.requests
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes.requests --sampled 0.1
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes.requests --bare
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.routes.spans --instructions
 
 stress: $(VENV)/.test ## a thousand looks at the heap of a busy process, half of the snapshots killed (many minutes)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.census.stress

@@ -24,6 +24,7 @@ app.conf.update(
     broker_transport_options={
         "data_folder_in": str(BROKER),
         "data_folder_out": str(BROKER),
+        "control_folder": str(BROKER / "control"),
         "polling_interval": 0.02,
     },
     task_ignore_result=True,

@@ -142,7 +142,8 @@ class Engine:
         its callbacks: a process has one set of metrics and says a thing once.
         """
         self._tracing.start()
-        if self._metrics is not None and not self._metrics.bind(self):
+        exemplars = self._alerts.exemplars if self._alerts is not None else None
+        if self._metrics is not None and not self._metrics.bind(self, exemplars):
             self._metrics = self._alerts = self._routes = None
             say_quietly(logging.INFO, "otel_memleak exports from this process already; this watch does not")
         self._follow_providers()
@@ -193,7 +194,7 @@ class Engine:
             if self._metrics is not None:
                 self._metrics.record(sample.rss_bytes)
             if self._routes is not None:
-                self._routes.observe(sample.time_s, sample.rss_bytes)
+                self._routes.observe(sample.time_s, detector.retained_bytes)
         if self._diagnoser is not None:
             limit_bytes = self._limit.limit_bytes if self._limit is not None else None
             self._diagnoser.observe(sample, self._worth(detector.state), limit_bytes)

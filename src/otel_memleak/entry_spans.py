@@ -1,77 +1,148 @@
 """The spans at which a process is entered: requests, messages, tasks, timers. One processor for all.
 
-Every span of the application passes a processor twice, and most are not entries: the SELECTs and calls inside
-a request. They are turned away here, once and in as few steps as Python allows, whoever listens.
+The SDK calls a processor three times for every span of the application, and most spans are no entries: the
+SELECTs and calls inside a request. They are turned away here, once and in as few steps as Python allows.
+What is done for an entry is written out rather than handed to a list of listeners, and reads fields where the
+SDK offers properties: each detour would cost as much as the work. A SpanContext is a tuple by its documented
+type, and the fields are as old as the SDK.
 """
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+import threading
+from collections.abc import Callable
+from typing import Final
+from weakref import ref
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind, TracerProvider
 
+from otel_memleak import forks
+from otel_memleak.guard import Guard
 from otel_memleak.per_provider import PerProvider
+
+CAPACITY: Final = 1024
+"""Open local roots remembered at most."""
+
+_SWEPT_AFTER: Final = 256
 
 _SERVER: Final = SpanKind.SERVER
 _CONSUMER: Final = SpanKind.CONSUMER
 _IS_REMOTE: Final = 2
+_mark: Final = forks.mark
 
 
-class Listener(Protocol):
-    """Hears of entries; called in the request path, so quick, and never to raise."""
+class OpenSpans:
+    """Local roots that are open, held weakly, so that one which is never ended is no leak of ours.
 
-    def started(self, span: Span) -> None:
-        """An entry has begun."""
-        ...
-
-    def ended(self, span: ReadableSpan) -> None:
-        """It has ended. This is another object than the one that was started."""
-        ...
-
-
-class EntrySpans(SpanProcessor):
-    """Tells its listeners of SERVER and CONSUMER spans and of local roots (no parent, or one elsewhere).
-
-    The SDK has no way to remove a processor; without listeners this one does nothing.
+    A beginning is appended and nothing is done at an end, because a dictionary from which every request takes
+    out what it has put in is made anew every few requests, at the price of everything else. Instead what has
+    ended is swept out whenever 256 more have begun, a few nanoseconds for each.
     """
 
     def __init__(self) -> None:
-        self._listeners: tuple[Listener, ...] = ()
+        self.refs: Final[list[ref[Span]]] = []
+        self.enough = _SWEPT_AFTER
+        """How many references are a reason to sweep."""
+        self._lock = threading.Lock()
 
-    def add(self, listener: Listener) -> None:
-        """Tell this one, too; telling it already is fine."""
-        if listener not in self._listeners:
-            self._listeners = (*self._listeners, listener)
+    def sweep(self) -> list[Span]:
+        """Forget what has ended and what is too much; return what is left, in order of beginning."""
+        if not self._lock.acquire(blocking=False):  # whoever is sweeping already does it for everybody
+            return _recording(self.refs)
+        try:
+            known = len(self.refs)
+            spans = _recording(self.refs[:known])
+            # In one step, since other threads append meanwhile.
+            self.refs[:known] = [ref(span) for span in spans]
+            self.enough = len(spans) + _SWEPT_AFTER
+            return spans
+        finally:
+            self._lock.release()
 
-    def remove(self, listener: Listener) -> None:
-        """Tell this one no more."""
-        self._listeners = tuple(other for other in self._listeners if other is not listener)
+    def forget(self) -> None:
+        """Hold nothing."""
+        self._lock = threading.Lock()  # in a forked child nobody may be left to release it
+        self.refs.clear()
 
-    # Fields instead of properties, an index instead of `is_remote`, the test written out twice instead of a
-    # function of its own: each would cost half as much again as all the rest. A SpanContext is a tuple by its
-    # documented type, and the fields are as old as the SDK.
+
+def _recording(refs: list[ref[Span]]) -> list[Span]:
+    alive = (known() for known in tuple(refs))
+    return [span for span in alive if span is not None and span._end_time is None][:CAPACITY]
+
+
+class EntrySpans(SpanProcessor):
+    """Remembers the local roots that are open, and tells of entries that end.
+
+    Local roots have no parent, or one in another process; entries are these and all SERVER and CONSUMER
+    spans. The SDK has no way to remove a processor; with nothing to remember and nobody to tell this one does
+    nothing.
+    """
+
+    def __init__(self) -> None:
+        self.guard = Guard()
+        """Takes note of failures; nothing is raised into the application."""
+        self.opened: OpenSpans | None = None
+        """Where open local roots are remembered; None: not at all."""
+        self.ended: Callable[[ReadableSpan], None] | None = None
+        """Told of each entry that has ended."""
+        self._began: Callable[[Span], None] | None = None
+
+    @property
+    def began(self) -> Callable[[Span], None] | None:
+        """Told of each entry that begins. Seldom wanted, so until then it costs nothing: another class."""
+        return self._began
+
+    @began.setter
+    def began(self, listener: Callable[[Span], None] | None) -> None:
+        self._began = listener
+        self.__class__ = EntrySpans if listener is None else _FromTheStart
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Tell of an entry that begins."""
-        parent = span._parent
-        if parent is not None and not parent[_IS_REMOTE]:
-            kind = span._kind
-            if kind is not _SERVER and kind is not _CONSUMER:
-                return
-        for listener in self._listeners:
-            listener.started(span)
+        """Remember a local root."""
+        try:
+            parent = span._parent
+            if parent is None or parent[_IS_REMOTE]:
+                # uWSGI: the first request of a worker may be the first thing Python does there.
+                if not _mark[0]:
+                    forks.notice()
+                opened = self.opened
+                if opened is not None:
+                    refs = opened.refs
+                    refs.append(ref(span))
+                    if len(refs) >= opened.enough:
+                        opened.sweep()
+        except Exception as error:
+            self.guard.swallow("looking at a span that begins", error)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Tell of an entry that ends."""
-        parent = span._parent
-        if parent is not None and not parent[_IS_REMOTE]:
+        """Tell of an entry."""
+        try:
             kind = span._kind
             if kind is not _SERVER and kind is not _CONSUMER:
-                return
-        for listener in self._listeners:
-            listener.ended(span)
+                parent = span._parent
+                if parent is not None and not parent[_IS_REMOTE]:
+                    return
+            if self.ended is not None:
+                self.ended(span)
+        except Exception as error:
+            self.guard.swallow("looking at a span that ends", error)
+
+
+class _FromTheStart(EntrySpans):
+    """Tells of entries also when they begin."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Remember a local root, and tell of an entry."""
+        super().on_start(span, parent_context)
+        try:
+            parent, kind, began = span._parent, span._kind, self._began
+            local = parent is not None and not parent[_IS_REMOTE]
+            if began is not None and (not local or kind is _SERVER or kind is _CONSUMER):
+                began(span)
+        except Exception as error:
+            self.guard.swallow("looking at a span that begins", error)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """There is nothing to flush; the base class of the SDK's first releases says that it failed."""

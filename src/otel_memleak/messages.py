@@ -101,7 +101,8 @@ def _suspect(suspect: Suspect) -> str:
 
 
 def _route(route: RouteSuspect) -> str:
-    return f"{format_size(route.bytes_per_call)} per call of {route.route}"
+    call = "recorded call" if route.approximate else "call"
+    return f"{format_size(route.bytes_per_call)} per {call} of {route.route}"
 
 
 def _growth(alert: LeakAlert) -> str:

@@ -186,12 +186,15 @@ class RouteSuspect(NamedTuple):
         bytes_per_call: Bytes retained per call.
         bytes_per_call_low: Lower end of its 95 % interval.
         bytes_per_call_high: Upper end of its 95 % interval.
+        approximate: A sampler may drop calls unheard: the ranking holds only if it drops the same share of
+            each route's, and bytes are per recorded call.
     """
 
     route: str
     bytes_per_call: float
     bytes_per_call_low: float
     bytes_per_call_high: float
+    approximate: bool = False
 
 
 class Diagnosis(NamedTuple):

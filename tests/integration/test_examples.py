@@ -76,7 +76,8 @@ def running() -> Iterator[Running]:
             port = str(free_port())
             uvicorn = [launcher, python, "-m", "uvicorn", f"{module}:app", "--port", port]
             running.start(f"fastapi{twin}", "fastapi_cache", *uvicorn)
-            running.start(f"load{twin}", "fastapi_cache", python, "load.py", f"http://127.0.0.1:{port}")
+            visit = [python, "../load.py", f"http://127.0.0.1:{port}", "/quotes/ACME?visitor={n}"]
+            running.start(f"load{twin}", "fastapi_cache", *visit)
             running.start(f"manual{twin}", "manual", python, "app.py", *flags)
             running.start(
                 f"asyncio{twin}", "asyncio_worker", launcher, python, "app.py", *flags, env=DISABLED

@@ -107,7 +107,9 @@ class Stack:
         end.callback(served.stop)
         url = f"http://127.0.0.1:{port}"
         served.wait_until(f"{url}/quotes/ACME?visitor=first")
-        load = subprocess.Popen([sys.executable, str(EXAMPLE / "load.py"), url])
+        load = subprocess.Popen(
+            [sys.executable, str(EXAMPLE.parent / "load.py"), url, "/quotes/ACME?visitor={n}"]
+        )
         end.callback(_interrupt, load)
 
     def records(self, event: str) -> list[dict[str, Any]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import threading
 import types
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from opentelemetry import trace
@@ -14,6 +16,7 @@ from opentelemetry._logs import NoOpLoggerProvider, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import Span, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NonRecordingSpan, NoOpTracerProvider, SpanContext, TraceFlags
 
 from otel import InMemoryTelemetry
@@ -21,8 +24,10 @@ from otel_memleak.emission import log_records
 from otel_memleak.emission.alerts import MARKED_SPANS, Alerts
 from otel_memleak.emission.attributes import alert_attributes, diagnosis_attributes
 from otel_memleak.emission.inflight import CAPACITY, InflightSpans, attach
+from otel_memleak.emission.metrics import Metrics
 from otel_memleak.emission.notice import Notice
-from otel_memleak.types import MB, Diagnosis, LeakAlert, RouteSuspect, Suspect
+from otel_memleak.status import Status
+from otel_memleak.types import MB, Diagnosis, LeakAlert, RouteSuspect, Sample, Suspect
 
 LEAK = LeakAlert(
     event="memleak.leak",
@@ -43,6 +48,20 @@ LEAK = LeakAlert(
     pattern="linear",
 )
 BOTH = ("log", "span_event")
+
+
+class Warned:
+    """An engine that has sent one warning."""
+
+    status = Status(Sample(1.0, 1), None, "leaking", None, 0.0, None, 1, 0.0)
+    alert_counts: ClassVar = {("warning", "forecast"): 1}
+    swallowed_errors = 0
+
+    def excludes(self, metric_name: str) -> bool:
+        return False
+
+    def ensure_alive(self) -> None:
+        pass
 
 
 def sender(telemetry: InMemoryTelemetry, targets: tuple[str, ...] = BOTH) -> Alerts:
@@ -253,6 +272,49 @@ def test_open_spans_beyond_the_capacity_are_not_remembered() -> None:
     assert len(inflight) == 0
 
 
+def test_a_long_request_is_remembered_however_many_come_and_go() -> None:
+    """The one that hangs is the one to look at, and those that have ended take no room."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    inflight = attach(provider)
+    assert inflight is not None
+    inflight.enabled = True
+    tracer = provider.get_tracer("app")
+
+    hanging = tracer.start_span("hanging", context=Context())
+    for _ in range(3000):
+        tracer.start_span("quick", context=Context()).end()
+
+    assert len(inflight._opened.refs) <= 300
+    assert inflight.longest_running(5) == [hanging]
+
+
+def test_no_open_request_is_lost_while_others_begin() -> None:
+    """Sweeping makes room while other threads append: what is open stays known."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    inflight = attach(provider)
+    assert inflight is not None
+    inflight.enabled = True
+    tracer = provider.get_tracer("app")
+    kept: list[Span] = []
+
+    def serve() -> None:
+        for number in range(2000):
+            span = tracer.start_span("request", context=Context())
+            if number % 100 == 0:
+                kept.append(span)  # type: ignore[arg-type]
+            else:
+                span.end()
+
+    threads = [threading.Thread(target=serve) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        inflight.longest_running(1)
+        thread.join()
+
+    assert set(map(id, inflight.longest_running(1000))) == set(map(id, kept))
+
+
 def test_a_closed_sender_remembers_nothing(telemetry: InMemoryTelemetry) -> None:
     """The SDK keeps the processor for ever: after uninstrument it holds and does nothing."""
     alerts = sender(telemetry)
@@ -377,3 +439,60 @@ def test_requests_that_leak_are_linked_from_the_alert(telemetry: InMemoryTelemet
     sender(telemetry).send(Notice.of_alert(LEAK, None, 1.0), (related,))
 
     assert [link.context for link in telemetry.spans()[0].links] == [related]
+
+
+def counted(telemetry: InMemoryTelemetry, alerts: Alerts) -> list[tuple[int, int]]:
+    """Trace and span ids of the exemplars of ``memleak.alerts`` after a warning."""
+    metrics = Metrics(telemetry.meter_provider)
+    assert metrics.bind(Warned(), alerts.exemplars)
+    points = telemetry.metrics()["memleak.alerts"]
+    metrics.unbind()
+    return [(one.trace_id, one.span_id) for point in points for one in point.exemplars]
+
+
+def test_the_count_of_alerts_leads_to_the_alert_until_it_is_over(telemetry: InMemoryTelemetry) -> None:
+    """One click on the dot in Grafana opens the alert's trace, whose links open requests that leak."""
+    alerts = sender(telemetry)
+    before = counted(telemetry, alerts)
+    alerts.send(Notice.of_alert(LEAK, None, 1.0))
+    during = counted(telemetry, alerts)
+    alerts.send(Notice.of_alert(replace(LEAK, event="memleak.resolved", id="another"), None, 2.0))
+    still = counted(telemetry, alerts)
+    alerts.send(Notice.of_alert(replace(LEAK, event="memleak.resolved"), None, 3.0))
+
+    context = telemetry.spans()[0].context
+    assert (before, during) == ([], [(context.trace_id, context.span_id)])
+    assert (still, counted(telemetry, alerts)) == (during, [])
+
+
+def test_a_child_does_not_lead_to_the_alerts_of_its_parent(telemetry: InMemoryTelemetry) -> None:
+    """Counts are never inherited over a fork, and neither is where they lead."""
+    alerts = sender(telemetry)
+    alerts.send(Notice.of_alert(LEAK, None, 1.0))
+    alerts.after_fork_in_child()
+
+    assert counted(telemetry, alerts) == []
+
+
+def test_an_alert_dropped_by_head_sampling_leads_to_a_request_that_leaks(
+    telemetry: InMemoryTelemetry,
+) -> None:
+    """Its span and its links are lost, but requests of the guilty route were sampled: log and count lead there."""
+    related = SpanContext(7, 9, is_remote=False, trace_flags=TraceFlags(1))
+    dropping = TracerProvider(sampler=ALWAYS_OFF)
+    alerts = Alerts(("log", "span_event"), dropping, telemetry.logger_provider)
+
+    alerts.send(Notice.of_alert(LEAK, None, 1.0), (related,))
+
+    (log,) = telemetry.logs()
+    assert (log.log_record.trace_id, log.log_record.span_id) == (7, 9)
+    assert counted(telemetry, alerts) == [(7, 9)]
+
+
+def test_where_nothing_is_sampled_a_count_leads_nowhere(telemetry: InMemoryTelemetry) -> None:
+    """An exemplar that opens no trace is worse than none."""
+    alerts = Alerts(("log", "span_event"), TracerProvider(sampler=ALWAYS_OFF), telemetry.logger_provider)
+
+    alerts.send(Notice.of_alert(LEAK, None, 1.0))
+
+    assert counted(telemetry, alerts) == []

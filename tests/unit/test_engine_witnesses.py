@@ -32,20 +32,25 @@ class CountedRoutes(RouteWatch):
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
+        self.retained_bytes: list[float] = []
 
     def start(self) -> None: ...
 
-    def observe(self, time_s: float, rss_bytes: int) -> None: ...
+    def observe(self, time_s: float, retained_bytes: float) -> None:
+        self.retained_bytes.append(retained_bytes)
 
     def requests(self) -> int:
         return int(10 * self._clock.monotonic_s())
 
 
 def watched(
-    resident: Callable[[float], Resident], malloc: Callable[[float], MallocReading], seconds: float
+    resident: Callable[[float], Resident],
+    malloc: Callable[[float], MallocReading],
+    seconds: float,
+    routes: CountedRoutes | None = None,
 ) -> list[LeakAlert]:
     """What an engine says of a process sampled every 250 ms."""
-    clock, heard = ManualClock(), Heard()
+    clock, heard = routes._clock if routes is not None else ManualClock(), Heard()
     kinds = KindsReader(
         lambda: PageReading(0, (resident(clock.monotonic_s()).shared_bytes or 0), 0, 0, 1),
         lambda: malloc(clock.monotonic_s()),
@@ -61,7 +66,7 @@ def watched(
                 "patience": 20000,
             }
         ),
-        routes=CountedRoutes(clock),
+        routes=routes or CountedRoutes(clock),
         delivery=heard,  # type: ignore[arg-type]
         surroundings=Surroundings(
             clock=clock,
@@ -99,3 +104,12 @@ def test_free_lists_and_file_pages_are_heard_of_by_the_verdict() -> None:
 
     assert kept == []
     assert files == []
+
+
+def test_endpoints_are_asked_about_what_is_retained_and_not_about_free_lists() -> None:
+    """What malloc keeps of freed memory is resident, and no endpoint's leak."""
+    routes = CountedRoutes(ManualClock())
+    watched(growing, lambda t: MallocReading(40 * MB, int((1 + 0.3 * t) * MB)), 60.0, routes)
+
+    resident = growing(59.75).rss_bytes - growing(0.0).rss_bytes
+    assert max(routes.retained_bytes) - min(routes.retained_bytes) < 0.2 * resident

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
 
 import pytest
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
 
-from otel_memleak import forks, frames
+from otel_memleak import entry_spans, forks, frames
 
 
 class Thread:
@@ -89,3 +92,44 @@ def test_a_second_thread_does_not_call_a_fork_noticed_too_early(monkeypatch: pyt
     assert seen == [True]
     assert not forks.unnoticed()
     forks.unregister(slow)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs MADV_WIPEONFORK")
+@pytest.mark.parametrize(("by_python", "expected"), [(False, 0), (True, 1)])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_fork_that_ran_no_hook_shows_without_a_system_call(by_python: bool, expected: int) -> None:
+    """The kernel empties the page in every child; where the hooks ran, they have filled it again."""
+    thread = Thread()
+    forks.register(thread)
+    fork = os.fork if by_python else ctypes.PyDLL(None).fork
+    pid = fork()
+    if pid == 0:
+        os._exit(forks.mark[0])
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    forks.unregister(thread)
+
+    assert (code, forks.mark[0]) == (expected, 1)
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize("mark", [forks.mark, forks._PidMark()])
+def test_the_first_request_of_a_worker_forked_in_c_is_told_to_everybody(
+    monkeypatch: pytest.MonkeyPatch, mark: forks._PidMark
+) -> None:
+    """In uWSGI it may be the first thing that Python does there; the second one finds it done."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    processor = entry_spans.attach(provider)
+    assert processor is not None
+    thread = Thread()
+    forks.register(thread)
+    monkeypatch.setattr(forks, "_listeners", {thread})
+    monkeypatch.setattr(forks, "_known", {"pid": os.getpid() + 1})
+    monkeypatch.setattr(forks, "mark", mark)
+    monkeypatch.setattr(entry_spans, "_mark", mark)
+    mark[0] = 0
+
+    for _ in range(2):
+        provider.get_tracer("shop").start_span("GET /", Context()).end()
+
+    assert (thread.told, bool(mark[0])) == (1, True)
+    forks.unregister(thread)

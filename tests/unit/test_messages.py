@@ -125,6 +125,15 @@ def test_a_diagnosis_names_what_grows_who_holds_it_and_where_it_comes_from() -> 
     )
 
 
+def test_bytes_of_recorded_calls_are_not_said_to_be_those_of_any_call() -> None:
+    """Where a sampler cannot be listened to, a recorded call stands for others."""
+    route = RouteSuspect("GET /cart", 9830.4, 9000.0, 10000.0, approximate=True)
+
+    assert "9.6 KB per recorded call of GET /cart" in diagnosis_sentence(
+        Diagnosis("1", 0.0, "python", (), (route,))
+    )
+
+
 def test_a_diagnosis_without_a_suspect_says_what_kind_of_memory_it_is() -> None:
     """Unknown is an answer; fragmentation comes with what to do about it."""
     advice = "try MALLOC_ARENA_MAX=2"

@@ -100,6 +100,17 @@ def test_a_kind_that_could_not_always_be_read_is_left_out() -> None:
     assert [found.kind for found in growing(readings)] == ["descriptor"]
 
 
+def test_a_kind_that_was_not_looked_at_at_first_counts_from_then_on() -> None:
+    """States of sockets are asked for only when sockets grow."""
+    readings = [
+        ResourceReading(60.0 * i, sockets={"CLOSE_WAIT": 10 * i} if i > 3 else None) for i in range(10)
+    ]
+
+    (found,) = growing(readings)
+
+    assert (found.name, found.growth, found.growth_per_hour) == ("CLOSE_WAIT", 50, 600.0)
+
+
 def test_the_rest_is_not_a_suspect() -> None:
     """What is beyond the commonest names has no name to give."""
     assert growing(_threads(range(10, 71, 5), name=OTHERS)) == []

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from otel_memleak.diagnosis._resource_reading import (
+    ResourceReader,
     callable_name,
     commonest,
     descriptor_kind,
@@ -209,3 +210,61 @@ def test_without_proc_the_rest_is_still_read(tmp_path: Path) -> None:
 
     assert (reading.time_s, reading.descriptors, reading.sockets) == (5.0, None, None)
     assert sum((reading.threads or {}).values()) >= 1
+
+
+def make_proc(root: Path, sockets: int) -> str:
+    """A process with so many sockets, every fourth one half closed, and one file."""
+    folder = root / "self" / "fd"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(len(list(folder.iterdir())), sockets):
+        (folder / str(number)).symlink_to(f"socket:[{number}]")
+    net = root / "self" / "net"
+    net.mkdir(exist_ok=True)
+    lines = [f"0: A B {'08' if n % 4 == 0 else '01'} 0 0 0 0 0 {n} 1" for n in range(sockets)]
+    (net / "tcp").write_text("\n".join(lines))
+    return str(root)
+
+
+@linux
+def test_of_very_many_descriptors_a_part_stands_for_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand connections are told to a few percent, at the price of two thousand."""
+    asked: list[str] = []
+    readlink = os.readlink
+    monkeypatch.setattr(os, "readlink", lambda path: asked.append(path) or readlink(path))
+
+    reading = read_resources(0.0, proc_root=make_proc(tmp_path, 10_000))
+
+    assert len(asked) < 2500
+    assert reading.descriptors == {"socket": 10_000}
+    assert dict(reading.sockets or {}) == {
+        "ESTABLISHED": pytest.approx(7500, rel=0.05),
+        "CLOSE_WAIT": pytest.approx(2500, rel=0.1),
+    }
+
+
+@linux
+def test_states_are_asked_for_once_there_are_more_sockets_than_at_first(tmp_path: Path) -> None:
+    """The kernel walks the whole host's table for them; where sockets do not grow there is nothing to learn."""
+    reader = ResourceReader(cpu_timer_s=lambda: 0.0, proc_root=make_proc(tmp_path, 20))
+    at_first = reader.read(0.0)
+    make_proc(tmp_path, 40)
+    grown = reader.read(60.0)
+    later = reader.read(120.0)
+
+    assert at_first is not None
+    assert grown is not None
+    assert later is not None
+    assert (at_first.sockets, grown.sockets) == (None, None)
+    assert later.sockets == {"ESTABLISHED": 30, "CLOSE_WAIT": 10}
+
+
+def test_readings_take_a_hundredth_of_the_time(tmp_path: Path) -> None:
+    """A reading that took a third of a second of CPU time is made up for with half a minute of rest."""
+    clock = iter([0.0, 0.3, 1.0, 1.0])
+    reader = ResourceReader(cpu_timer_s=lambda: next(clock), proc_root=str(tmp_path))
+
+    taken = [reader.read(time_s) is not None for time_s in (0.0, 10.0, 29.9, 30.1)]
+
+    assert taken == [True, False, False, True]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from random import Random
@@ -23,6 +26,7 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, Tracer
 
+from otel_memleak.emission import inflight
 from otel_memleak.guard import Guard
 from otel_memleak.routes.attribution import RouteAttribution
 from otel_memleak.routes.counter import RouteCounter, attach
@@ -126,6 +130,41 @@ def test_switched_off_it_counts_nothing_and_holds_nothing(counting: Counting) ->
     assert counter.counts() == before
     assert vars(sampler).get("should_sample") is None
     assert (counter._begun, counter._endings, counter._telling) == ({}, {}, set())
+    assert (counter._entries.began, counter._entries.ended) == (None, None)
+
+
+def test_beginnings_are_looked_at_only_once_something_is_dropped(counting: Counting) -> None:
+    """Where everything is recorded, how a span ends is all there is to know."""
+    tracer, counter = counting(ParentBased(ALWAYS_ON))
+    serve(tracer, "/a", context=remote_parent(sampled=True))
+    before = counter._entries.began
+    serve(tracer, "/a", context=remote_parent(sampled=False))
+    span = tracer.start_span("GET /a", remote_parent(sampled=True), SpanKind.SERVER)
+
+    assert before is None
+    assert list(counter._begun) == [span.get_span_context().span_id]
+    span.end()
+    assert counter._begun == {}
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere a fork is noticed by asking for the process id"
+)
+def test_no_request_pays_for_a_system_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking for the process id takes as long as all the rest that is done for a request."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    counter, opened = attach(provider, Guard(), RouteTally()), inflight.attach(provider)
+    assert counter is not None
+    assert opened is not None
+    counter.enabled = opened.enabled = True
+    asked: list[int] = []
+    monkeypatch.setattr(os, "getpid", lambda: asked.append(threading.get_ident()) or 1)
+    serve(provider.get_tracer("shop"), "/a", 300)
+    monkeypatch.undo()
+    counter.enabled = opened.enabled = False
+
+    assert threading.get_ident() not in asked
+    assert counter.counts() == {"GET /a": 300}
 
 
 def test_there_is_one_counter_for_a_provider_and_none_without_processors() -> None:

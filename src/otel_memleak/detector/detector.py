@@ -103,7 +103,7 @@ class LeakDetector:
         self._window = window
         self._heritage = Heritage(window)
         self._time = 0.0
-        self._rss = 0.0
+        self._rss = self._retained = 0.0
 
     @property
     def limit_bytes(self) -> float | None:
@@ -146,6 +146,11 @@ class LeakDetector:
         """Seconds until the limit at the present growth; None without a limit or growth."""
         ahead = self._forecast
         return ahead.seconds if ahead is not None else None
+
+    @property
+    def retained_bytes(self) -> float:
+        """What of the last sample is judged, bytes: resident, less what witnesses know to be nobody's."""
+        return self._retained
 
     @property
     def noise_bytes(self) -> float:
@@ -220,7 +225,8 @@ class LeakDetector:
         self._rss_watch.add(elapsed, rss, self._thresholds)
         said = (requests, malloc_in_use_bytes, malloc_kept_bytes, allocated_blocks, file_bytes, swapped_bytes,
                 threads, asyncio_tasks, cache_entries, cache_room)  # fmt: skip
-        self._follow(elapsed, self._watch.testimony.hear(elapsed, rss, said))
+        self._retained = self._watch.testimony.hear(elapsed, rss, said)
+        self._follow(elapsed, self._retained)
         return self._announce(elapsed)
 
     def export_state(self) -> Plain:

@@ -20,6 +20,7 @@ from otel_memleak.settings import TracemallocMode
 from otel_memleak.types import Diagnosis, LeakAlert, Origin, Sample, State
 
 if TYPE_CHECKING:
+    from otel_memleak.diagnosis._resource_reading import ResourceReader
     from otel_memleak.diagnosis.census import Census
     from otel_memleak.diagnosis.investigation import Case, Tracers
     from otel_memleak.diagnosis.origin import Witness
@@ -70,6 +71,7 @@ class Diagnoser:
         self._lock = threading.Lock()
         self._witnesses = WitnessSeries()
         self._resources: ResourceSeries | None = None
+        self._reader: ResourceReader | None = None
         self._samples = 0
         self._rss_bytes: int | None = None
         self._limit_bytes: int | None = None
@@ -92,7 +94,7 @@ class Diagnoser:
                 if growing:
                     self._count_resources(sample.time_s, witness.threads)
                 elif state == "stable":
-                    self._resources = None
+                    self._resources = self._reader = None
         self._samples += 1
         if state == "suspect" and sample.time_s - self._suspected_s > _BETWEEN_SUSPICIONS * self._interval_s:
             self._suspected_s = sample.time_s
@@ -100,12 +102,14 @@ class Diagnoser:
 
     def _count_resources(self, time_s: float, threads: int | None) -> None:
         # What can count them is loaded when something grows.
-        from otel_memleak.diagnosis._resource_reading import read_resources
+        from otel_memleak.diagnosis._resource_reading import ResourceReader
         from otel_memleak.diagnosis.resources import ResourceSeries
 
-        if self._resources is None:
-            self._resources = ResourceSeries()
-        self._resources.offer(read_resources(time_s, threads))
+        if self._resources is None or self._reader is None:
+            self._resources, self._reader = ResourceSeries(), ResourceReader()
+        reading = self._reader.read(time_s, threads)
+        if reading is not None:
+            self._resources.offer(reading)
 
     def investigate(self, alert: LeakAlert) -> None:
         """Look into a leak; while one is being looked into the next one waits, and only the last."""

@@ -110,7 +110,8 @@ def growing(readings: Sequence[ResourceReading]) -> list[ResourceGrowth]:
         readings: Oldest first; fewer than four are no evidence.
 
     Returns:
-        What grew. A kind that is missing in any reading is left out.
+        What grew. A kind that was not looked at in the first readings counts from when it was; one that is
+        missing later is left out.
     """
     if len(readings) < _TROUGHS or readings[-1].time_s <= readings[0].time_s:
         return []
@@ -128,8 +129,10 @@ def growing(readings: Sequence[ResourceReading]) -> list[ResourceGrowth]:
 def _growing_of(
     kind: ResourceKind, counts: Sequence[Mapping[str, int] | None], readings: Sequence[ResourceReading]
 ) -> list[ResourceGrowth]:
+    looked_at = next((i for i, by_name in enumerate(counts) if by_name is not None), len(counts))
+    readings, counts = readings[looked_at:], counts[looked_at:]
     known = [by_name for by_name in counts if by_name is not None]
-    if len(known) < len(counts):
+    if len(known) < len(counts) or len(known) < _TROUGHS or readings[-1].time_s <= readings[0].time_s:
         return []
     hours = (readings[-1].time_s - readings[0].time_s) / 3600
     waits: Mapping[str, str] = readings[-1].waits if kind == "task" else {}

@@ -14,6 +14,7 @@ from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logg
 from opentelemetry.context import Context
 from opentelemetry.trace import (
     Link,
+    NonRecordingSpan,
     Span,
     SpanContext,
     SpanKind,
@@ -27,6 +28,7 @@ from opentelemetry.trace import (
 
 from otel_memleak import forks, semconv
 from otel_memleak.emission import inflight
+from otel_memleak.emission.exemplars import Exemplars
 from otel_memleak.guard import say_quietly
 from otel_memleak.per_provider import PerProvider
 from otel_memleak.settings import AlertTarget
@@ -69,6 +71,8 @@ class Alerts:
         self._logger_provider = logger_provider
         self._inflight: inflight.InflightSpans | None = None
         self._watched: TracerProvider | None = None
+        self.exemplars = Exemplars()
+        """Traces that the counts of alerts lead to."""
 
     def watch_spans(self) -> None:
         """Start remembering the spans in flight, as soon as there is a provider to ask.
@@ -94,11 +98,13 @@ class Alerts:
         if self._inflight is not None:
             self._inflight.enabled = False
             self._inflight = None
+        self.exemplars.forget()
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's open spans, which never end here, and make up for hooks that did not run."""
         if self._inflight is not None:
             self._inflight.enabled = True
+        self.exemplars.forget()
         from otel_memleak.emission.fork_locks import mend, revive
 
         for provider in (
@@ -126,9 +132,13 @@ class Alerts:
         delivered = False
         if "span_event" in self._targets:
             span = self._send_span(notice, related)
-            context = set_span_in_context(span, context)
+            leading = _leading_somewhere(span, related)
+            context = set_span_in_context(leading, context)
+            self.exemplars.remember(notice.attributes, leading.get_span_context())
             delivered = span.is_recording() and "log" not in self._targets
             span.end()
+        if notice.event == semconv.EVENT_RESOLVED:
+            self.exemplars.forget(notice.attributes[semconv.ALERT_ID])
         if "log" in self._targets:
             delivered = self._send_log(notice, context)
         if not delivered:
@@ -194,6 +204,13 @@ class Alerts:
         return _loggers.get(
             provider, lambda: provider.get_logger(semconv.SCOPE, __version__, semconv.SCHEMA_URL)
         )
+
+
+def _leading_somewhere(span: Span, related: Sequence[SpanContext]) -> Span:
+    """The span of an alert; where head sampling has dropped it, a request that leaks, which was sampled."""
+    if span.is_recording() or not related:
+        return span
+    return NonRecordingSpan(related[0])
 
 
 def _enabled(logger: Logger) -> bool:

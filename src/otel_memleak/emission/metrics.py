@@ -27,18 +27,21 @@ from otel_memleak.version import __version__
 from otel_memleak.vocabulary import REASONS, SEVERITIES, STATES
 
 if TYPE_CHECKING:
+    from otel_memleak.emission.exemplars import Exemplars
     from otel_memleak.status import Status, StatusSource
 
 
 class Slot:
     """Where the callbacks of one provider find the engine to read from."""
 
-    __slots__ = ("source",)
+    __slots__ = ("exemplars", "source")
 
     def __init__(self) -> None:
         self.source: StatusSource | None = None
+        self.exemplars: Exemplars | None = None
 
 
+_ALERTS: Final = "memleak.alerts"
 _NO_CONTEXT: Final = Context()
 _GLOBAL_SLOT: Final = Slot()
 _slots: Final = PerProvider[Slot]()
@@ -62,8 +65,12 @@ class Metrics:
         self._provider = provider
         self._source: StatusSource | None = None
 
-    def bind(self, source: StatusSource) -> bool:
+    def bind(self, source: StatusSource, exemplars: Exemplars | None = None) -> bool:
         """Let the callbacks read from this source, in the place of the one that was bound before.
+
+        Args:
+            source: What to read.
+            exemplars: Where the counts of alerts lead; None for nowhere.
 
         Returns:
             False when another engine of this process is being read from already.
@@ -72,13 +79,14 @@ class Metrics:
         if bound is not None and bound is not source and bound is not self._source:
             return False
         self._slot.source = self._source = source
+        self._slot.exemplars = exemplars
         forks.hold_through(self)
         return True
 
     def unbind(self) -> None:
         """Stop observing; nothing of the engine stays referenced."""
         if self._slot.source is self._source:
-            self._slot.source = None
+            self._slot.source = self._slot.exemplars = None
         self._source = None
         forks.hold_no_more(self)
 
@@ -146,9 +154,18 @@ def _callback(slot: Slot, name: str) -> Callable[[CallbackOptions], Iterable[Obs
         status = source.status
         if status is None or source.excludes(name):
             return ()
-        return observe(status, source)
+        observed = observe(status, source)
+        exemplars = slot.exemplars if name == _ALERTS else None
+        return observed if exemplars is None else _leading(observed, exemplars)
 
     return callback
+
+
+def _leading(observed: Iterable[Observation], exemplars: Exemplars) -> Iterable[Observation]:
+    """The counts of alerts, each with the trace of what raised it."""
+    for one in observed:
+        attributes = {key: str(value) for key, value in (one.attributes or {}).items()}
+        yield Observation(one.value, attributes, exemplars.context(attributes))
 
 
 def _one(value: float | None) -> Iterable[Observation]:
@@ -184,7 +201,7 @@ _OBSERVE: Final[dict[str, Callable[[Status, StatusSource], Iterable[Observation]
     "memleak.growth.rate": lambda status, source: _one(status.growth_bytes_per_hour),
     "memleak.time_to_limit": lambda status, source: _one(status.time_to_limit_s),
     "memleak.state": _states,
-    "memleak.alerts": _alerts,
+    _ALERTS: _alerts,
     "memleak.asyncio.tasks": lambda status, source: _one(status.sample.asyncio_tasks),
     "memleak.python.allocated_blocks": lambda status, source: _one(status.sample.allocated_blocks),
     "memleak.overhead.cpu_time": lambda status, source: _one(status.cpu_time_s),

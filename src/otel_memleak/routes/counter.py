@@ -16,7 +16,7 @@ from otel_memleak.guard import Guard
 from otel_memleak.per_provider import PerProvider
 from otel_memleak.routes import names
 from otel_memleak.routes._sampler_tap import SamplerTap
-from otel_memleak.routes.tally import RouteTally, shared_tally
+from otel_memleak.routes.tally import BATCH, RouteTally, shared_tally
 from otel_memleak.semconv import SCOPE
 
 _SERVER: Final = SpanKind.SERVER
@@ -47,11 +47,12 @@ class RouteCounter:
     def __init__(self, spans: entry_spans.EntrySpans, tally: RouteTally, guard: Guard) -> None:
         self._entries = spans
         self._tally = tally
+        self._pending = tally.pending
+        self._latest = tally.latest
         self._guard = guard
         self._enabled = False
         self._sampler: Sampler | None = None
         self._tap: SamplerTap | None = None
-        self._learning = False
         self._begun: dict[int, str] = {}
         self._endings: dict[str, deque[str]] = {}
         self._telling: set[str] = set()
@@ -70,13 +71,12 @@ class RouteCounter:
         self._enabled = value
         if value:
             self._listen()
-            self._entries.add(self)
+            self._entries.ended = self.ended
             return
-        self._entries.remove(self)
+        self._entries.ended = self._entries.began = None
         if self._tap:
             self._tap.close()
         self._tap = None
-        self._learning = False
         self._begun.clear()
         self._endings.clear()
         self._telling.clear()
@@ -95,8 +95,6 @@ class RouteCounter:
 
     def started(self, span: Span) -> None:
         """Remember what an entry was called at first; only while spans are being dropped."""
-        if not self._learning:
-            return
         if len(self._begun) >= _OPEN_REMEMBERED:
             # Spans that never end would fill it for good.
             self._begun.clear()
@@ -107,7 +105,7 @@ class RouteCounter:
             self._guard.swallow("looking at a span", error)
 
     def ended(self, span: ReadableSpan) -> None:
-        """Count an entry."""
+        """Count an entry. The steps of `RouteTally.count` are repeated: calling it would cost as much."""
         try:
             name = span._name
             if name not in self._telling:
@@ -115,8 +113,11 @@ class RouteCounter:
                 if kind is _INTERNAL and _is_ours(span):
                     return
                 name = self._final_name(span, kind)
-            context = span._context
-            self._tally.count(name, context)
+            self._latest[name] = context = span._context
+            pending = self._pending
+            pending.append(name)
+            if len(pending) >= BATCH:
+                self._tally.settle()
             if self._begun and context is not None:
                 self._learn(self._begun.pop(context.span_id, None), name)
         except Exception as error:
@@ -137,7 +138,8 @@ class RouteCounter:
                 parent = get_current_span(parent_context).get_span_context()
                 if parent.is_valid and not parent.is_remote:
                     return
-            self._learning = True
+            if self._entries.began is None:
+                self._entries.began = self.started
             begun = name
             if name not in self._telling:
                 begun = names.of_span(name, _plain(attributes), kind is _SERVER)[: names.LONGEST]
@@ -202,6 +204,7 @@ def attach(provider: TracerProvider, guard: Guard, tally: RouteTally | None = No
         return None
 
     def make() -> RouteCounter:
+        entries.guard = guard
         counter = RouteCounter(entries, tally or shared_tally(), guard)
         sampler = getattr(provider, "sampler", None)
         counter.watch(sampler if isinstance(sampler, Sampler) and hasattr(sampler, "__dict__") else None)

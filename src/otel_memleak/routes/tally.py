@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
+from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Final
 
 from otel_memleak import forks
@@ -57,8 +58,10 @@ class RouteTally:
         if capacity < 1:
             raise ValueError(f"capacity={capacity!r} must be positive")
         self._capacity = capacity
-        self._pending: deque[str] = deque(maxlen=_BACKLOG)
-        self._latest: dict[str, SpanContext] = {}
+        self.pending: Final[deque[str]] = deque(maxlen=_BACKLOG)
+        """Names of calls that are still to be counted."""
+        self.latest: Final[dict[str, SpanContext | None]] = {}
+        """A recent span of each of them: one is enough to link to."""
         self._slots: dict[str, _Slot] = {}
         self._other = 0
         self._total = 0
@@ -68,17 +71,15 @@ class RouteTally:
 
     def count(self, name: str, context: SpanContext | None = None) -> None:
         """Count a call; the context of a sampled span is kept for a while, to link to it."""
-        pending = self._pending
-        pending.append(name)
         if context is not None:
-            # Emptied with the queue, so no larger than it. One of each name is enough to link to.
-            self._latest[name] = context
-        if len(pending) >= BATCH:
+            self.latest[name] = context
+        self.pending.append(name)
+        if len(self.pending) >= BATCH:
             self.settle()
 
     def settle(self) -> None:
         """Work off the queue, unless another thread is doing so."""
-        if not self._pending:
+        if not self.pending:
             return
         lock = self._lock  # after a fork it may be replaced while this thread is at work
         if lock.acquire(blocking=False):
@@ -114,18 +115,17 @@ class RouteTally:
         """Nothing to end: there is no thread."""
 
     def _drain(self) -> None:
-        pending = self._pending
         # No more than there are now: the others go on appending.
-        batch = [pending.popleft() for _ in range(len(pending))]
-        latest, self._latest = self._latest, {}
-        for raw, calls in Counter(batch).items():
+        waiting = len(self.pending)
+        for raw, calls in Counter(starmap(self.pending.popleft, repeat((), waiting))).items():
             self._add(raw, calls)
-        for raw, context in tuple(latest.items()):
+        for raw in tuple(self.latest):
+            context = self.latest.pop(raw, None)
             slot = self._slots.get(raw) or self._slots.get(collapse(raw))
-            if slot and context.trace_flags & _SAMPLED:
+            if slot and context and context.trace_flags & _SAMPLED:
                 slot.contexts.append(context)
-        self._total += len(batch)
-        self._until_halved -= len(batch)
+        self._total += waiting
+        self._until_halved -= waiting
         if self._until_halved <= 0:
             self._halve()
 

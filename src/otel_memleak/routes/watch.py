@@ -55,15 +55,18 @@ class RouteWatch:
             self._counter.enabled = False
             self._counter = None
 
-    def observe(self, time_s: float, rss_bytes: int) -> None:
-        """Take in a sample."""
+    def observe(self, time_s: float, retained_bytes: float) -> None:
+        """Take in a sample: when, and the memory that the detector judges."""
         with self._lock:
-            self._attribution.update(time_s, rss_bytes, shared_tally().counts())
+            self._attribution.update(time_s, retained_bytes, shared_tally().counts())
 
     def suspects(self) -> tuple[RouteSuspect, ...]:
         """Routes that leak, worst first; tens of milliseconds of work, for when there is an alert."""
         with self._lock:
-            return self._attribution.suspects()
+            suspects = self._attribution.suspects()
+        if self._counter is not None and self._counter.approximate:
+            return tuple(suspect._replace(approximate=True) for suspect in suspects)
+        return suspects
 
     def requests(self) -> int:
         """Requests, messages and tasks served by this process so far; it never falls."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .service import Culprit
-from .trial import HEADER, row, run
+from .trial import HEADER, full, row, run
 
 CULPRITS: Final[tuple[Culprit, ...]] = ("route", "background", "nothing")
 
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         seeds = range(options.seed, options.seed + options.runs)
         outcomes = [run(seed, culprit, options.after * 60.0, options.readings, watch_s) for seed in seeds]
         print(row(culprit, outcomes), flush=True)
+    print(full(), flush=True)
 
 
 if __name__ == "__main__":

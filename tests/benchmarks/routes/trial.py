@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Final
 
 from otel_memleak.detector import LeakDetector
@@ -118,4 +119,31 @@ def row(culprit: Culprit, outcomes: Sequence[Outcome]) -> str:
         f"{covered:>9}{statistics.median(o.watched_s for o in outcomes) / 60.0:>5.0f} min"
         f"{1e6 * statistics.median(o.update_s for o in outcomes):>11.1f}"
         f"{1e3 * max(o.solve_s for o in outcomes):>11.0f}"
+    )
+
+
+CAPACITY: Final = 32
+FULL_SAMPLES: Final = 1500
+
+
+def full() -> str:
+    """What a sample and an answer cost with as many routes as are told apart, all of them busy."""
+    attribution, rng = RouteAttribution(CAPACITY, sampling_interval_seconds=INTERVAL_S), Random(1)
+    calls = {f"GET /{number}": 0 for number in range(CAPACITY)}
+    leaked, spent = 0.0, [0.0] * FULL_SAMPLES
+    for number in range(FULL_SAMPLES):
+        for name in calls:
+            more = rng.randrange(10, 1000)
+            calls[name] += more
+            leaked += 700.0 * more * (name == "GET /3")
+        began = time.thread_time()
+        attribution.update(INTERVAL_S * number, 1e8 + leaked + 4e6 * rng.random(), calls)
+        spent[number] = time.thread_time() - began
+    began = time.thread_time()
+    (suspect,) = attribution.suspects()
+    solve_s = time.thread_time() - began
+    assert suspect.route == "GET /3"
+    return (
+        f"{CAPACITY} busy routes: {1e6 * statistics.fmean(spent):.0f} µs of CPU time per sample (at most "
+        f"{1e6 * max(spent):.0f}), and {1e3 * solve_s:.0f} ms for an answer, when there is an alert"
     )
