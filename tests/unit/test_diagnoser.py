@@ -9,6 +9,7 @@ import pytest
 
 from otel_memleak.diagnosis import diagnoser as module
 from otel_memleak.diagnosis.diagnoser import THREAD_NAME, Diagnoser
+from otel_memleak.diagnosis.investigation import Case
 from otel_memleak.diagnosis.origin import Witness
 from otel_memleak.guard import Guard
 from otel_memleak.testing import ManualClock
@@ -78,6 +79,30 @@ def test_stop_ends_a_pause_of_half_an_hour_at_once(diagnoser: Diagnoser) -> None
 
     thread.join(WAIT_S)
     assert not thread.is_alive()
+
+
+def test_a_second_alert_is_looked_into_without_sitting_out_the_pauses_of_the_first(
+    diagnoser: Diagnoser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their pauses are half an hour: the second leak would be named when nobody looks any more."""
+    begun: list[str] = []
+    second = threading.Event()
+    look_into = diagnoser._look_into
+
+    def note(case: Case | None) -> None:
+        begun.append(case.alert_id if case is not None else "")
+        if begun[-1] == "second":
+            second.set()
+            return
+        look_into(case)
+
+    monkeypatch.setattr(diagnoser, "_look_into", note)
+    leak(diagnoser, "first", 0.001)
+
+    leak(diagnoser, "second", 0.001)
+
+    assert second.wait(WAIT_S)
+    assert begun == ["first", "second"]
 
 
 def test_a_suspicion_is_one_look_and_no_word(
