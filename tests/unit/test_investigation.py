@@ -157,7 +157,7 @@ def test_python_memory_that_nothing_holds_points_at_extension_modules(
     limits: str, points_at_c: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who has looked everywhere and found no holder may suspect C code; who has seen a part may not."""
-    monkeypatch.setattr("otel_memleak.diagnosis.investigation.extension_modules", lambda: ["quickjson._c"])
+    monkeypatch.setattr("otel_memleak.diagnosis.investigation.extension_modules", lambda most: ["quickjson._c"])
     scene = Scene((), (), ())
     monkeypatch.setattr(scene, "look", lambda *args, **more: scene.census((), limits=limits))
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from otel_memleak.diagnosis.census import Census, CensusBudget, Refusal, look_in_process, take_census
+from otel_memleak.diagnosis.extensions import extension_modules
 from otel_memleak.diagnosis.findings import RouteFindings
-from otel_memleak.diagnosis.native import NativeSite, extension_modules
+from otel_memleak.diagnosis.native import NativeSite
 from otel_memleak.diagnosis.origin import OriginVerdict, Witness, classify_origin
 from otel_memleak.diagnosis.resources import ResourceReading, growing
 from otel_memleak.types import MB, Diagnosis, Suspect
@@ -299,7 +300,7 @@ class Investigation:
             clauses.append("it grows with time, not with any request")
         in_c = verdict.origin == "python" and not suspects and self._has_compared
         if in_c or verdict.origin == "native":
-            native, modules = self._tracers.native_sites(), extension_modules()[:_EXTENSIONS_NAMED]
+            native, modules = self._tracers.native_sites(), extension_modules(_EXTENSIONS_NAMED)
             if native:
                 clauses.append(native[0].clause())
             elif modules:
