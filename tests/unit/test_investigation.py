@@ -167,6 +167,20 @@ def test_python_memory_that_nothing_holds_points_at_extension_modules(
     assert ("look for C code" in advice, "quickjson._c" in advice) == (points_at_c, points_at_c)
 
 
+@pytest.mark.parametrize(("owner", "points_at_c"), [("", True), ("shop.cache:_sessions", False)])
+def test_a_type_without_a_holder_points_at_c_code_as_well(
+    owner: str, points_at_c: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What piles up and hangs from nothing is kept by a reference that C code did not release."""
+    monkeypatch.setattr("otel_memleak.diagnosis.investigation.extension_modules", lambda most: ["quickjson._c"])
+    suspects = [replace(SESSIONS, owner=owner)]
+    scene = Scene(suspects, suspects, suspects, before=True)
+
+    scene.run()
+
+    assert ("look for C code" in scene.told[0][1].advice) == points_at_c
+
+
 def test_growth_that_follows_the_clock_is_named_as_such() -> None:
     """A timer or a thread leaks: looking at endpoints would waste a day."""
     scene = Scene((), (), ())

@@ -228,7 +228,8 @@ class Investigation:
             self._case, self._patient_until_s = case, self._clock_s() + _HEAP_PATIENCE_S
         if not self._spoken and self._last is None and self._clock_s() > self._patient_until_s:
             self._patient_until_s = float("inf")
-            diagnosis = self._diagnosis((), ["the heap has not been looked at yet"])
+            unseen = [] if self._has_compared else ["the heap has not been looked at yet"]
+            diagnosis = self._diagnosis((), unseen)
             if diagnosis.origin != "unknown":
                 self._spoken = True
                 self._deliver(diagnosis)
@@ -296,9 +297,11 @@ class Investigation:
 
     def _advice(self, verdict: OriginVerdict, suspects: Sequence[Suspect], routes: RouteFindings) -> str:
         clauses = [verdict.advice]
+        in_c = verdict.origin == "python" and self._has_compared and not any(one.owner for one in suspects)
+        if in_c:
+            clauses[0] += ", yet no container holds it: look for C code that does not release references"
         if routes.in_background:
             clauses.append("it grows with time, not with any request")
-        in_c = verdict.origin == "python" and not suspects and self._has_compared
         if in_c or verdict.origin == "native":
             native, modules = self._tracers.native_sites(), extension_modules(_EXTENSIONS_NAMED)
             if native:
