@@ -79,7 +79,7 @@ class Growths:
             in_use=_growth(in_use),
             kept=_growth([witness.malloc_kept_bytes for witness in witnesses]),
             blocks=_growth(blocks),
-            blocks_account=_do_blocks_account(in_use, blocks),
+            blocks_account=_do_blocks_account(witnesses),
             peak_blocks=_growth([witness.peak_blocks for witness in witnesses], max) or 0.0,
             traced=_throughout([witness.traced_bytes for witness in witnesses]),
             tracing=_throughout([witness.tracing_bytes for witness in witnesses]),
@@ -103,21 +103,23 @@ def _throughout(readings: Sequence[int | None]) -> float | None:
     return None if None in readings else _growth(readings)
 
 
-def _do_blocks_account(in_use: Sequence[int | None], blocks: Sequence[int | None]) -> bool:
+def _do_blocks_account(witnesses: Sequence[Witness]) -> bool:
     """Tell whether new blocks account for the growth of malloc.
 
     By the median slope: blocks of a warm-up must not account for a native leak beside it, and other
-    blocks come and go by the thousand (spans waiting for export). Fluctuation by 9000 blocks still passes
-    for growth in one of ten incidents of 9 MB; it takes more growth to be surer.
+    blocks come and go by the thousand (spans waiting for export). Each by all of its own readings: malloc
+    is read less often than blocks are, and at four moments blocks may be anywhere in their ups and downs.
+    Fluctuation by 9000 blocks still passes for growth in one of ten incidents of 9 MB; it takes more
+    growth to be surer.
     """
-    both = [(used, count) for used, count in zip(in_use, blocks, strict=True) if used is not None and count]
-    if len(both) < 2:
-        return False
-    grown = _slope([used for used, _ in both])
-    return grown <= _slope([count for _, count in both]) * _LARGE_BLOCK_BYTES
+    used = [(one.time_s, one.malloc_in_use_bytes) for one in witnesses]
+    count = [(one.time_s, one.allocated_blocks) for one in witnesses if one.allocated_blocks]
+    grown, made = _slope(used), _slope(count)
+    return grown is not None and made is not None and grown <= made * _LARGE_BLOCK_BYTES
 
 
-def _slope(values: Sequence[int]) -> float:
-    """The Theil-Sen slope: the median of the slopes of all pairs."""
-    pairs = combinations(enumerate(values), 2)
-    return median((after - before) / (j - i) for (i, before), (j, after) in pairs)
+def _slope(readings: Sequence[tuple[float, int | None]]) -> float | None:
+    """The Theil-Sen slope per second: the median of the slopes of all pairs; None where there is no pair."""
+    known = [(time_s, value) for time_s, value in readings if value is not None]
+    slopes = [(after - before) / (t1 - t0) for (t0, before), (t1, after) in combinations(known, 2) if t1 > t0]
+    return median(slopes) if slopes else None
