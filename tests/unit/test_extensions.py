@@ -76,7 +76,9 @@ def test_what_telemetry_brought_comes_last(monkeypatch: pytest.MonkeyPatch) -> N
     assert sorted(extension_modules(9)[1:]) == ["google._upb", "psutil._linux"]
 
 
-def test_a_package_that_others_share_with_telemetry_is_the_applications(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_others_share_with_telemetry_is_the_applications(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A namespace holds distributions of many: one that we do not need is enough."""
     monkeypatch.setattr(
         importlib.metadata, "packages_distributions", lambda: {"google": ["protobuf", "google-cloud-x"]}

@@ -157,7 +157,9 @@ def test_python_memory_that_nothing_holds_points_at_extension_modules(
     limits: str, points_at_c: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who has looked everywhere and found no holder may suspect C code; who has seen a part may not."""
-    monkeypatch.setattr("otel_memleak.diagnosis.investigation.extension_modules", lambda most: ["quickjson._c"])
+    monkeypatch.setattr(
+        "otel_memleak.diagnosis.investigation.extension_modules", lambda most: ["quickjson._c"]
+    )
     scene = Scene((), (), ())
     monkeypatch.setattr(scene, "look", lambda *args, **more: scene.census((), limits=limits))
 
@@ -172,7 +174,9 @@ def test_a_type_without_a_holder_points_at_c_code_as_well(
     owner: str, points_at_c: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What piles up and hangs from nothing is kept by a reference that C code did not release."""
-    monkeypatch.setattr("otel_memleak.diagnosis.investigation.extension_modules", lambda most: ["quickjson._c"])
+    monkeypatch.setattr(
+        "otel_memleak.diagnosis.investigation.extension_modules", lambda most: ["quickjson._c"]
+    )
     suspects = [replace(SESSIONS, owner=owner)]
     scene = Scene(suspects, suspects, suspects, before=True)
 
@@ -341,9 +345,7 @@ def test_an_alert_ends_the_pauses_of_the_one_before() -> None:
 
 
 @pytest.mark.parametrize(("before_s", "looked_at_s"), [(-600.0, 0.0), (-7.0, 2.0), (-1.0, 8.0)])
-def test_the_first_look_leaves_a_while_after_the_one_from_before(
-    before_s: float, looked_at_s: float
-) -> None:
+def test_the_first_look_leaves_a_while_after_the_one_from_before(before_s: float, looked_at_s: float) -> None:
     """Within a moment as much comes and goes as is lost: the alert often follows a look for a suspicion."""
     scene = Scene([SESSIONS], [SESSIONS], [SESSIONS], before=True, rate_mb_per_hour=400.0)
     scene.before = replace(scene.census(()), time_s=before_s)

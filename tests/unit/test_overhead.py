@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_memleak.overhead import DIAGNOSIS_WINDOW_S, MAX_STRETCH, SAMPLING_WINDOW_S, Bucket, Overhead, share_at
+from otel_memleak.overhead import (
+    DIAGNOSIS_WINDOW_S,
+    MAX_STRETCH,
+    SAMPLING_WINDOW_S,
+    Bucket,
+    Overhead,
+    share_at,
+)
 
 SHARE = 0.001
 
