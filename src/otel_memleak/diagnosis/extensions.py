@@ -38,7 +38,8 @@ def extension_modules(most: int) -> list[str]:
         seen.add(filename)
         packages.setdefault(name.partition(".")[0], []).append(name)
     telemetry = _telemetry_packages()
-    latest = sorted(reversed(packages.items()), key=lambda item: item[0] in telemetry)
+    latest = list(reversed(packages.items()))
+    latest.sort(key=lambda item: item[0] in telemetry)
     return [_said(package, names) for package, names in latest[:most]]
 
 

@@ -1,4 +1,4 @@
-"""Some elements of a large collection, without listing it: in a running process nobody else gets a turn meanwhile.
+"""Some elements of a large collection, without listing it: that would stop a running process.
 
 Each of these is one call of C code over the collection's own iterator, so the collection cannot change within
 it and no code of the application's runs, whatever a subclass says.
