@@ -140,6 +140,21 @@ def test_in_the_calm_only_some_samples_are_looked_at_closely(
     assert len(diagnoser.resources()) == 10
 
 
+@pytest.mark.parametrize(("readings", "first_s"), [(40, 11.0), (20, 0.0)])
+def test_what_loading_the_diagnosis_took_is_no_growth_of_the_application(
+    diagnoser: Diagnoser, readings: int, first_s: float
+) -> None:
+    """A megabyte and 7,000 blocks come at the first suspicion: left out, as soon as enough is known since."""
+    for second in range(10):
+        diagnoser._witnesses.offer(Witness(float(second), MB))
+    diagnoser._loaded_s = 10.5
+    for second in range(11, 11 + readings):
+        diagnoser._witnesses.offer(Witness(float(second), MB))
+
+    assert diagnoser.witnesses(0.0)[0].time_s == first_s
+    assert diagnoser.witnesses(15.0)[0].time_s == 15.0
+
+
 def test_headroom_is_what_the_limit_leaves(diagnoser: Diagnoser) -> None:
     """A snapshot is only taken where a full copy would fit."""
     diagnoser.observe(Sample(0.0, 100 * MB), "stable", 512 * MB)

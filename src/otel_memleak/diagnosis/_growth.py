@@ -13,7 +13,9 @@ _LARGE_BLOCK_BYTES: Final = 8 * 1024
 """Bytes of malloc per new block up to which the blocks account for it. Arrays that an extension loses have one
 block for every 4 KB, and in half a minute beside ten thousand blocks that come and go half of them may not show."""
 _ENVELOPE_READINGS: Final = 6
-_PARTS: Final = 4
+_PARTS: Final = 3
+_READINGS_IN_A_PART: Final = 12
+"""With fewer the least of them may be anywhere in the ups and downs."""
 
 _Reading = tuple[float, int]
 
@@ -124,22 +126,24 @@ def _do_blocks_account(witnesses: Sequence[Witness]) -> bool:
 
 
 def _steadily(used: Sequence[_Reading], count: Sequence[_Reading]) -> bool:
-    """Whether blocks account for the growth of malloc from part to part of the time, more often than not.
+    """Whether blocks come in every part of the time in which malloc grows, half as many as accounts for it.
 
-    By the least of each part: how many blocks there are when work in progress is done.
+    By the least of each part: how many blocks there are when work in progress is done. Half, because the
+    least of a few seconds is not all of it.
     """
+    if len(count) < _READINGS_IN_A_PART * _PARTS:
+        return True
     parts = [
         (min(inside), min(blocks))
         for inside, blocks in zip(_parts(used), _parts(count, used), strict=True)
         if inside and blocks
     ]
     steps = [(b - a, m - n) for (a, n), (b, m) in pairwise(parts) if b > a]
-    accounted = sum(grown <= made * _LARGE_BLOCK_BYTES for grown, made in steps)
-    return 2 * accounted >= len(steps)
+    return all(grown <= 2 * made * _LARGE_BLOCK_BYTES for grown, made in steps)
 
 
 def _parts(readings: Sequence[_Reading], over: Sequence[_Reading] | None = None) -> list[list[int]]:
-    """Values in each quarter of the time that they, or others, span."""
+    """Values in each third of the time that they, or others, span."""
     over = readings if over is None else over
     start_s, length_s = over[0][0], max(over[-1][0] - over[0][0], 1e-9)
     parts: list[list[int]] = [[] for _ in range(_PARTS)]
