@@ -10,8 +10,8 @@ from typing import Final
 from otel_memleak.median import median
 
 _LARGE_BLOCK_BYTES: Final = 8 * 1024
-"""Bytes of malloc per new block up to which the blocks account for it. Arrays that an extension loses have one
-block for every 4 KB, and in half a minute beside ten thousand blocks that come and go half of them may not show."""
+"""Bytes of malloc per new block up to which the blocks account for it. Arrays that an extension loses have
+one block for every 4 KB, and beside ten thousand that come and go half of them may not show."""
 _ENVELOPE_READINGS: Final = 6
 _PARTS: Final = 3
 _READINGS_IN_A_PART: Final = 12
