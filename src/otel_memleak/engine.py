@@ -22,7 +22,7 @@ from otel_memleak.emission.metrics import Metrics
 from otel_memleak.epilogue import Epilogue
 from otel_memleak.guard import Guard, say_quietly
 from otel_memleak.history import History
-from otel_memleak.overhead import Overhead
+from otel_memleak.overhead import Overhead, share_at
 from otel_memleak.probes import (
     BlockCounter,
     Resident,
@@ -107,7 +107,8 @@ class Engine:
         self._limit: MemoryLimit | None = None
         self._limit_due_s = float("-inf")
         self._detector: LeakDetector | None = None
-        self._overhead = Overhead(settings.overhead_budget_share, settings.sampling_interval_seconds)
+        share = share_at(settings.overhead_budget_share, settings.sampling_interval_seconds)
+        self._overhead = Overhead(share, settings.sampling_interval_seconds)
         self._postponed: LeakAlert | None = None
         self._sampler = Sampler(
             self._surroundings.clock,

@@ -19,8 +19,28 @@ DIAGNOSIS_WINDOW_S: Final = 86_400.0
 MAX_STRETCH: Final = 10.0
 """Sampling is slowed to this at most: a detector that sees nothing is no saving."""
 
+_COMMON_INTERVAL_S: Final = 10.0
+_MOST_FOR_HASTE: Final = 0.01
+
 _MARGIN: Final = 1.1
 _RECENT: Final = 0.2
+
+
+def share_at(share: float, interval_s: float) -> float:
+    """What watching may cost at a sampling interval.
+
+    Whoever has samples taken several times a second (to see within a minute whether a test leaks) has asked
+    for what that costs; spacing them out would take back what was configured.
+
+    Args:
+        share: Share of one core, at an interval of ten seconds and more.
+        interval_s: Seconds between samples.
+
+    Returns:
+        The share, below ten seconds in proportion more, up to 1 % of a core.
+    """
+    hasty = share * max(1.0, _COMMON_INTERVAL_S / max(interval_s, 1e-3))
+    return max(share, min(hasty, _MOST_FOR_HASTE))
 
 
 class Bucket:

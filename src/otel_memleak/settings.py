@@ -248,8 +248,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("excluded_metrics", "excluded_metrics", _items, (), (),
             "names or shell patterns of metrics not to export"),
     Setting("overhead_budget", "overhead_budget_share", _percent, 0.1, 0.1,
-            "% of one core that watching may use; above it diagnosis is postponed and sampling slowed; "
-            "0: no limit"),
+            "% of one core that watching may use, in proportion more at sampling intervals below 10 s "
+            "(up to 1 %); above it diagnosis is postponed and sampling slowed; 0: no limit"),
 )  # fmt: skip
 
 _BY_NAME: Final = {setting.name: setting for setting in SETTINGS}

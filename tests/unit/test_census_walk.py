@@ -436,16 +436,41 @@ def test_a_look_stops_when_its_time_is_over(walls: list[float], cpus: list[float
     assert [pace(), pace()] == ["", "it took too long"]
 
 
-def test_a_huge_container_is_measured_and_not_listed_in_a_running_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Law: no call from inside stops the process for as long as it takes to list a million things."""
-    monkeypatch.setattr(_walk, "HUGE", 1000)
-    table = {number: Item(number) for number in range(5000)}
+class Rebel(dict[int, object]):
+    """Answers nothing truthfully."""
 
-    node = walk(table, enough=1024)
+    def refuse(self) -> Any:
+        raise AssertionError("application code ran")
 
-    assert [(child.type_name, child.count) for child in node.children.values()] == [(_walk.MANY_TYPES, 5000)]
+    __iter__ = keys = values = items = __len__ = __reversed__ = refuse
+
+
+@pytest.mark.parametrize("kind", [list, deque, tuple, set, frozenset, Rebel])
+def test_the_ends_of_a_large_collection_stand_for_the_whole_in_a_running_process(kind: type) -> None:
+    """Law: nothing is listed that would stop the process for long; what is in it is told all the same."""
+    things = [Item(number) for number in range(5000)]
+    large = kind(zip(range(5000), things, strict=True)) if kind is Rebel else kind(things)
+
+    node = walk(large, enough=1024)
+
+    (child,) = [child for child in node.children.values() if child.type_name.endswith("Item")]
+    assert child.count == 5000
+    assert child.own_bytes == pytest.approx(5000 * sys.getsizeof(things[0]), rel=0.01)
+    assert child.looked_into <= 2 * _walk.END
+
+
+def test_new_and_old_elements_of_a_large_list_are_both_told() -> None:
+    """Law: what came last is what leaks."""
+    node = walk([Item(number) for number in range(3000)] + [bytes(100) for _ in range(3000)], enough=1024)
+
+    assert sorted(child.count for child in node.children.values()) == [3000, 3000]
+
+
+def test_one_thing_in_many_places_is_one_thing() -> None:
+    """Law: a list of a million times None is no million objects."""
+    node = walk([Item(1)] * 5000, enough=1024)
+
+    assert [child.count for child in node.children.values()] == [1]
 
 
 def test_a_look_from_inside_holds_on_to_few_objects() -> None:

@@ -11,6 +11,7 @@ from otel_memleak.diagnosis import diagnoser as module
 from otel_memleak.diagnosis import investigation
 from otel_memleak.diagnosis.census import CensusBudget
 from otel_memleak.diagnosis.diagnoser import THREAD_NAME, Diagnoser
+from otel_memleak.diagnosis.investigation import Case
 from otel_memleak.diagnosis.origin import Witness
 from otel_memleak.guard import Guard
 from otel_memleak.testing import ManualClock
@@ -84,6 +85,30 @@ def test_stop_ends_a_pause_of_half_an_hour_at_once(diagnoser: Diagnoser) -> None
     assert not thread.is_alive()
 
 
+def test_a_second_alert_is_looked_into_without_sitting_out_the_pauses_of_the_first(
+    diagnoser: Diagnoser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their pauses are half an hour: the second leak would be named when nobody looks any more."""
+    begun: list[str] = []
+    second = threading.Event()
+    look_into = diagnoser._look_into
+
+    def note(case: Case | None) -> None:
+        begun.append(case.alert_id if case is not None else "")
+        if begun[-1] == "second":
+            second.set()
+            return
+        look_into(case)
+
+    monkeypatch.setattr(diagnoser, "_look_into", note)
+    leak(diagnoser, "first", 0.001)
+
+    leak(diagnoser, "second", 0.001)
+
+    assert second.wait(WAIT_S)
+    assert begun == ["first", "second"]
+
+
 def test_a_suspicion_is_one_look_and_no_word(
     diagnoser: Diagnoser, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +142,21 @@ def test_in_the_calm_only_some_samples_are_looked_at_closely(
 
     assert len(reads) == 20
     assert len(diagnoser.resources()) == 10
+
+
+@pytest.mark.parametrize(("readings", "first_s"), [(40, 11.0), (20, 0.0)])
+def test_what_loading_the_diagnosis_took_is_no_growth_of_the_application(
+    diagnoser: Diagnoser, readings: int, first_s: float
+) -> None:
+    """A megabyte and 7,000 blocks come at the first suspicion: left out, as soon as enough is known since."""
+    for second in range(10):
+        diagnoser._witnesses.offer(Witness(float(second), MB))
+    diagnoser._loaded_s = 10.5
+    for second in range(11, 11 + readings):
+        diagnoser._witnesses.offer(Witness(float(second), MB))
+
+    assert diagnoser.witnesses(0.0)[0].time_s == first_s
+    assert diagnoser.witnesses(15.0)[0].time_s == 15.0
 
 
 def test_headroom_is_what_the_limit_leaves(diagnoser: Diagnoser) -> None:

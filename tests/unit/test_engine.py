@@ -302,7 +302,7 @@ def test_a_diagnosis_beyond_the_budget_waits_until_it_is_made_good(monkeypatch: 
     diagnoser = Diagnoser()
     monkeypatch.setattr(process.engine, "_diagnoser", diagnoser)
     process.live(1)
-    diagnoser.cpu_time_s = 100.0
+    diagnoser.cpu_time_s = 1000.0
     process.live(60)
 
     assert [alert.event for alert in process.heard][:1] == ["memleak.leak"]
@@ -319,7 +319,7 @@ def test_samples_beyond_the_budget_are_spaced_out() -> None:
     """The thread waits longer when what it does has become dear."""
     used_s = [0.0]
     process = Process(leaking(0), sampling_interval=1000)
-    process.engine._surroundings.cpu_clock_s = lambda: used_s.append(used_s[-1] + 0.01) or used_s[-1]
+    process.engine._surroundings.cpu_clock_s = lambda: used_s.append(used_s[-1] + 0.1) or used_s[-1]
 
     process.live(120)
 

@@ -33,7 +33,8 @@ class Scene:
         self.tracers = Tracers()
         self.stop_at_s = float("inf")
         self.case = Case("abc", 0.0, rate_mb_per_hour * MB, 60.0)
-        self.before = self.census(()) if before else None
+        self.before = replace(self.census(()), time_s=-600.0) if before else None
+        self.pressing_from_s = float("inf")
 
     def census(self, suspects: Sequence[Suspect], **more: Any) -> Census:
         values = {"objects": 1, "bytes_seen": 1, "summary": b"", "in_process": False, "limits": ""}
@@ -68,11 +69,17 @@ class Scene:
     def routes(self) -> RouteFindings:
         return self.found
 
+    def pressing(self) -> Case | None:
+        return replace(self.case, alert_id="next") if self.time_s >= self.pressing_from_s else None
+
+    def investigation(self, case: Case | None = None) -> Investigation:
+        return Investigation(
+            case or self.case, self, lambda d: self.told.append((self.time_s, d)), self.before, self.tracers,
+            wait=self.wait, pressing=self.pressing, clock_s=lambda: self.time_s, look=self.look,
+        )  # fmt: skip
+
     def run(self) -> None:
-        Investigation(
-            self.case, self, lambda d: self.told.append((self.time_s, d)), self.before, self.tracers,
-            wait=self.wait, clock_s=lambda: self.time_s, look=self.look,
-        ).run()  # fmt: skip
+        self.investigation().run()
 
 
 def test_with_a_look_from_before_the_first_one_names_the_holder() -> None:
@@ -150,7 +157,9 @@ def test_python_memory_that_nothing_holds_points_at_extension_modules(
     limits: str, points_at_c: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who has looked everywhere and found no holder may suspect C code; who has seen a part may not."""
-    monkeypatch.setattr("otel_memleak.diagnosis.investigation.extension_modules", lambda: ["quickjson._c"])
+    monkeypatch.setattr(
+        "otel_memleak.diagnosis.investigation.extension_modules", lambda most: ["quickjson._c"]
+    )
     scene = Scene((), (), ())
     monkeypatch.setattr(scene, "look", lambda *args, **more: scene.census((), limits=limits))
 
@@ -158,6 +167,22 @@ def test_python_memory_that_nothing_holds_points_at_extension_modules(
 
     advice = scene.told[0][1].advice
     assert ("look for C code" in advice, "quickjson._c" in advice) == (points_at_c, points_at_c)
+
+
+@pytest.mark.parametrize(("owner", "points_at_c"), [("", True), ("shop.cache:_sessions", False)])
+def test_a_type_without_a_holder_points_at_c_code_as_well(
+    owner: str, points_at_c: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What piles up and hangs from nothing is kept by a reference that C code did not release."""
+    monkeypatch.setattr(
+        "otel_memleak.diagnosis.investigation.extension_modules", lambda most: ["quickjson._c"]
+    )
+    suspects = [replace(SESSIONS, owner=owner)]
+    scene = Scene(suspects, suspects, suspects, before=True)
+
+    scene.run()
+
+    assert ("look for C code" in scene.told[0][1].advice) == points_at_c
 
 
 def test_growth_that_follows_the_clock_is_named_as_such() -> None:
@@ -282,19 +307,61 @@ def test_a_look_that_takes_long_does_not_keep_back_what_counters_say(
     assert {d.origin for _, d in scene.told} == {"python"}
 
 
-def test_a_look_for_a_mere_suspicion_tells_nothing_however_long_it_takes() -> None:
-    """Before there is an alert there is nothing a diagnosis could belong to."""
-    scene = Scene([SESSIONS])
-    answers: list[bool] = []
+@pytest.mark.parametrize(
+    ("pressing_from_s", "told"), [(float("inf"), []), (20.0, [(36.0, "next", "python")]), (90.0, [])]
+)
+def test_a_look_for_a_mere_suspicion_tells_nothing_unless_an_alert_comes_to_wait_for_it(
+    pressing_from_s: float, told: list[object]
+) -> None:
+    """Before there is an alert there is nothing a diagnosis could belong to; after it, people wait for one."""
+    scene = Scene()
+    scene.pressing_from_s = pressing_from_s
 
     def look_slowly(*args: Any, should_stop: Callable[[], bool], **more: Any) -> Census | Refusal:
-        scene.time_s += 1000.0
-        answers.append(should_stop())
+        while scene.time_s < 100.0:
+            scene.time_s += 1.0
+            assert not should_stop()
         return scene.census(())
 
-    Investigation(
-        scene.case, scene, lambda d: scene.told.append((0.0, d)), None, scene.tracers,
-        wait=scene.wait, clock_s=lambda: scene.time_s, look=look_slowly,
-    ).look()  # fmt: skip
+    scene.look = look_slowly  # type: ignore[method-assign]
+    suspicion = scene.investigation(replace(scene.case, alert_id=""))
+    suspicion.look()
 
-    assert (answers, scene.told) == ([False], [])
+    assert [(at_s, d.alert_id, d.origin) for at_s, d in scene.told] == told
+    assert suspicion.spoken_id == ("next" if told else "")
+
+
+def test_an_alert_ends_the_pauses_of_the_one_before() -> None:
+    """Half an hour between two looks is for want of anything better to do."""
+    scene = Scene([SESSIONS], [SESSIONS], [SESSIONS], before=True, rate_mb_per_hour=0.001)
+    scene.pressing_from_s = 0.0
+    investigation = scene.investigation()
+
+    investigation.run()
+
+    assert [d.suspects for _, d in scene.told] == [(SESSIONS,)]
+    assert len(scene.looked) == 1
+    assert investigation.last_look is not None
+
+
+@pytest.mark.parametrize(("before_s", "looked_at_s"), [(-600.0, 0.0), (-7.0, 2.0), (-1.0, 8.0)])
+def test_the_first_look_leaves_a_while_after_the_one_from_before(before_s: float, looked_at_s: float) -> None:
+    """Within a moment as much comes and goes as is lost: the alert often follows a look for a suspicion."""
+    scene = Scene([SESSIONS], [SESSIONS], [SESSIONS], before=True, rate_mb_per_hour=400.0)
+    scene.before = replace(scene.census(()), time_s=before_s)
+    assert scene.case.pause_s == pytest.approx(120.0)
+    scene.case = replace(scene.case, sampling_interval_s=0.25)
+
+    scene.run()
+
+    assert scene.looked[0][0] == pytest.approx(looked_at_s)
+
+
+def test_an_old_look_that_is_just_done_does_not_keep_the_alert_waiting_for_long() -> None:
+    """Where a megabyte takes hours, half a minute is waited for all the same and no more."""
+    scene = Scene([SESSIONS], [SESSIONS], [SESSIONS], before=True, rate_mb_per_hour=0.1)
+    scene.before = scene.census(())
+
+    scene.run()
+
+    assert scene.looked[0][0] == 30.0

@@ -16,7 +16,7 @@ import pytest
 from otel_memleak import guard as guard_module
 from otel_memleak.diagnosis import _memray, _memray_reader, native
 from otel_memleak.diagnosis._memray_reader import Frame, native_frames, summarise
-from otel_memleak.diagnosis.native import NativeBudget, NativeSite, NativeWindows, extension_modules
+from otel_memleak.diagnosis.native import NativeBudget, NativeSite, NativeWindows
 from otel_memleak.guard import Guard
 
 BUDGET = NativeBudget(window_s=1.0, windows=2, pause_s=5.0, recording_bytes=1000, reading_s=10.0)
@@ -348,33 +348,3 @@ def test_the_number_of_records_looked_at_is_bounded() -> None:
 
     assert len(found) == _memray_reader._MOST_RECORDS
     assert min(entry["bytes"] for entry in found) == 800
-
-
-class Lazy(types.ModuleType):
-    """Loads itself when first asked for anything."""
-
-    def __getattribute__(self, name: str) -> Any:
-        if name == "__file__":
-            raise AssertionError("application code ran")
-        return super().__getattribute__(name)
-
-
-def test_extension_modules_of_others_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no recording is possible, the candidates can still be named; Python's own are none."""
-    library = os.path.dirname(os.__file__)
-    files = {
-        "shop._codec": "/srv/shop/_codec.cpython-311-x86_64-linux-gnu.so",
-        "shop._old": "/srv/shop/_old.so",
-        "shop.views": "/srv/shop/views.py",
-        "_sha512x": os.path.join(library, "lib-dynload", "_sha512x.so"),
-        "memray._memray": "/venv/memray/_memray.so",
-    }
-    before = set(extension_modules())
-    for name, filename in files.items():
-        module = types.ModuleType(name)
-        module.__file__ = filename
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setitem(sys.modules, "lazy", Lazy("lazy"))
-    monkeypatch.setitem(sys.modules, "nothing", None)  # type: ignore[arg-type]
-
-    assert set(extension_modules()) - before == {"shop._codec", "shop._old"}

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_memleak.overhead import DIAGNOSIS_WINDOW_S, MAX_STRETCH, SAMPLING_WINDOW_S, Bucket, Overhead
+from otel_memleak.overhead import (
+    DIAGNOSIS_WINDOW_S,
+    MAX_STRETCH,
+    SAMPLING_WINDOW_S,
+    Bucket,
+    Overhead,
+    share_at,
+)
 
 SHARE = 0.001
 
@@ -65,6 +72,16 @@ def test_the_pace_comes_back() -> None:
         watch.sample(0.0001)
 
     assert watch.overhead.interval_s == 1.0
+
+
+@pytest.mark.parametrize(
+    ("share", "interval_s", "allowed"),
+    [(0.001, 60.0, 0.001), (0.001, 10.0, 0.001), (0.001, 5.0, 0.002), (0.001, 0.25, 0.01), (0.05, 0.25, 0.05),
+     (0.0, 0.25, 0.0)],
+)  # fmt: skip
+def test_who_asks_for_many_samples_is_given_them(share: float, interval_s: float, allowed: float) -> None:
+    """A test that samples four times a second is to see its leak within a minute; no limit stays none."""
+    assert share_at(share, interval_s) == pytest.approx(allowed)
 
 
 def test_a_diagnosis_in_debt_is_postponed_not_forbidden(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,7 @@
 A single look shows what there is, not what grows, so there are three: at the alert, when a few megabytes
 more have been lost, and again after twice that time. One that was taken when growth was first suspected makes
 the first of them telling. Windows of tracing, where they are wanted, run between the first two, never during
-a look.
+a look. An alert that comes meanwhile does not wait for the pauses: they end, and the looks are handed on.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from otel_memleak.diagnosis.census import Census, CensusBudget, Refusal, look_in_process, take_census
+from otel_memleak.diagnosis.extensions import extension_modules
 from otel_memleak.diagnosis.findings import RouteFindings
-from otel_memleak.diagnosis.native import NativeSite, extension_modules
+from otel_memleak.diagnosis.native import NativeSite
 from otel_memleak.diagnosis.origin import OriginVerdict, Witness, classify_origin
 from otel_memleak.diagnosis.resources import ResourceReading, growing
 from otel_memleak.types import MB, Diagnosis, Suspect
@@ -25,6 +26,9 @@ _LONGEST_PAUSE_S: Final = 1800.0
 _PAUSES: Final = (1.0, 2.0)
 """Between the looks, in units of the time in which some megabytes are lost."""
 _SAME_RATE: Final = 3.0
+_SETTLING: Final = 0.25
+"""Of the first pause must lie between two looks: within less, what comes and goes is more than what stays."""
+_LONGEST_SETTLING_S: Final = 30.0
 _HEAP_PATIENCE_S: Final = 15.0
 """A look takes a second or two; where it takes longer the machine is starved, and may be so for minutes."""
 _EXTENSIONS_NAMED: Final = 6
@@ -123,7 +127,9 @@ class Investigation:
         deliver: Told of every diagnosis that says more than the one before.
         before: A census from when growth was first suspected, if there is one.
         tracers: Windows of tracing to run meanwhile.
-        wait: Waits for some seconds and says whether to stop.
+        wait: Waits for some seconds, or until an alert presses, and says whether to stop.
+        pressing: The alert that waits for this investigation to end, if one does.
+        spoken: Whether a diagnosis from counters alone is out already.
         clock_s: Monotonic seconds.
         look: Takes a census, or says why it cannot.
     """
@@ -137,6 +143,8 @@ class Investigation:
         tracers: Tracers,
         *,
         wait: Callable[[float], bool],
+        pressing: Callable[[], Case | None] = lambda: None,
+        spoken: bool = False,
         clock_s: Callable[[], float] = time.monotonic,
         look: Callable[..., Census | Refusal] = take_census,
     ) -> None:
@@ -146,6 +154,8 @@ class Investigation:
         self._looks: list[Census] = [before] if before is not None else []
         self._tracers = tracers
         self._wait = wait
+        self._pressing = pressing
+        self._spoken = spoken
         self._clock_s = clock_s
         self._look = look
         self._refusal = ""
@@ -153,9 +163,11 @@ class Investigation:
         self._patient_until_s = float("inf")
 
     def run(self) -> None:
-        """Until the looks are used up, or `wait` says stop."""
+        """Until the looks are used up, an alert presses, or `wait` says stop."""
         self._patient_until_s = self._clock_s() + _HEAP_PATIENCE_S
         try:
+            if self._settle():
+                return
             self.look()
             self._tell(final=False)
             for pause in _PAUSES:
@@ -165,6 +177,24 @@ class Investigation:
                 self._tell(final=True)
         finally:
             self._tracers.close()
+
+    def _settle(self) -> bool:
+        """Leave some time between a look from before and the first one; True when told to stop."""
+        if not self._looks:
+            return False
+        passed_s = self._process.now_s() - self._looks[-1].time_s
+        missing_s = _SETTLING * self._case.pause_s - passed_s
+        return missing_s > 0 and self._wait(min(missing_s, _LONGEST_SETTLING_S))
+
+    @property
+    def spoken_id(self) -> str:
+        """The alert of which a diagnosis from counters alone is out; empty when there is none."""
+        return self._case.alert_id if self._spoken else ""
+
+    @property
+    def last_look(self) -> Census | None:
+        """For the next investigation to compare with."""
+        return self._looks[-1] if self._looks else None
 
     def look(self) -> Census | None:
         """Take one census, from inside where there can be no snapshot."""
@@ -191,16 +221,22 @@ class Investigation:
         return census
 
     def _should_stop(self) -> bool:
-        """Asked while a census is taken; when that keeps us waiting, what counters say is told meanwhile."""
-        if self._last is None and self._clock_s() > self._patient_until_s:
+        """Asked while a census is taken; when that keeps an alert waiting, what counters say is told."""
+        case = self._pressing()
+        if case is not None and not self._case.alert_id:
+            # The look for a suspicion is now the alert's.
+            self._case, self._patient_until_s = case, self._clock_s() + _HEAP_PATIENCE_S
+        if not self._spoken and self._last is None and self._clock_s() > self._patient_until_s:
             self._patient_until_s = float("inf")
-            diagnosis = self._diagnosis((), ["the heap has not been looked at yet"])
+            unseen = [] if self._has_compared else ["the heap has not been looked at yet"]
+            diagnosis = self._diagnosis((), unseen)
             if diagnosis.origin != "unknown":
+                self._spoken = True
                 self._deliver(diagnosis)
         return self._wait(0.0)
 
     def _pause(self, seconds: float) -> bool:
-        """Wait, and longer if windows are not done by then; False when told to stop."""
+        """Wait, and longer if windows are not done by then; False when told to stop or an alert presses."""
         end_s = self._clock_s() + seconds
         while True:
             now_s = self._clock_s()
@@ -210,7 +246,8 @@ class Investigation:
             due = [windows.due_s for windows in open_windows if not windows.done]
             if now_s >= end_s and not due:
                 return True
-            if self._wait(max(0.0, min(due, default=end_s) - self._clock_s())):
+            stop = self._wait(max(0.0, min(due, default=end_s) - self._clock_s()))
+            if stop or self._pressing() is not None:
                 return False
 
     def _tell(self, *, final: bool) -> None:
@@ -260,11 +297,13 @@ class Investigation:
 
     def _advice(self, verdict: OriginVerdict, suspects: Sequence[Suspect], routes: RouteFindings) -> str:
         clauses = [verdict.advice]
+        in_c = verdict.origin == "python" and self._has_compared and not any(one.owner for one in suspects)
+        if in_c:
+            clauses[0] += ", yet no container holds it: look for C code that does not release references"
         if routes.in_background:
             clauses.append("it grows with time, not with any request")
-        in_c = verdict.origin == "python" and not suspects and self._has_compared
         if in_c or verdict.origin == "native":
-            native, modules = self._tracers.native_sites(), extension_modules()[:_EXTENSIONS_NAMED]
+            native, modules = self._tracers.native_sites(), extension_modules(_EXTENSIONS_NAMED)
             if native:
                 clauses.append(native[0].clause())
             elif modules:

@@ -2,7 +2,7 @@
 
 A window records every allocation from malloc and mmap with native stacks for a second or two; a process
 of its own reads the recording. What is in work at the end of a window is in it too, hence two windows:
-only what is left over in both is named. Without memray, `extension_modules` says who could be meant.
+only what is left over in both is named.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.machinery import EXTENSION_SUFFIXES
 from typing import Any, Final, Literal, cast
 
 from otel_memleak.diagnosis import _memray, _memray_reader
@@ -23,7 +22,6 @@ from otel_memleak.guard import Guard
 
 _SITES: Final = 5
 _MOST_RESULT_BYTES: Final = 1024 * 1024
-_MOST_MODULES: Final = 40
 _TICK_S: Final = 0.25
 _KILL_WAIT_S: Final = 1.0
 _LONGEST_NAME: Final = 200
@@ -253,22 +251,3 @@ def _rates(found: list[Mapping[str, Any]], seconds: float) -> dict[_Key, tuple[f
         site = f"{short_path(str(entry['file']))}:{int(entry['line'])}" if entry["file"] else ""
         rates[functions, site] = (3600 * entry["bytes"] / seconds, 3600 * entry["count"] / seconds)
     return rates
-
-
-def extension_modules() -> list[str]:
-    """Return the names of loaded extension modules that are not Python's own, sorted, at most 40."""
-    library = os.path.dirname(os.__file__)
-    loaded = list(sys.modules.items())
-    names = (name for name, module in loaded if _is_extension(module, library))
-    return sorted(name for name in names if not name.startswith("memray."))[:_MOST_MODULES]
-
-
-def _is_extension(module: object, library: str) -> bool:
-    try:
-        # Not getattr: modules that load themselves on first use run code in it.
-        filename = object.__getattribute__(module, "__dict__").get("__file__")
-    except Exception:
-        return False
-    if type(filename) is not str or not filename.endswith((*EXTENSION_SUFFIXES, ".so", ".pyd")):
-        return False
-    return not filename.startswith(os.path.join(library, "lib-dynload"))

@@ -110,7 +110,7 @@ def classify_origin(
         traced_growth_bytes = growth.traced
     parts = _split(total, growth, held_growth_bytes, traced_growth_bytes)
     origin, share = _judge(parts, total)
-    advice = _advice(origin, share, parts, total, growth, held_growth_bytes)
+    advice = _advice(origin, share, parts, total, growth)
     return OriginVerdict(origin, share, advice, total, parts)
 
 
@@ -156,20 +156,13 @@ def _judge(parts: Parts, total: float) -> tuple[Origin, float]:
     return (origin, share) if share >= _DECISIVE_SHARE else ("unknown", 0.0)
 
 
-def _advice(
-    origin: Origin, share: float, parts: Parts, total: float, growth: Growths, held: float | None
-) -> str:
+def _advice(origin: Origin, share: float, parts: Parts, total: float, growth: Growths) -> str:
     percent = f"{100 * share:.0f} % of the growth"
     if origin == "fragmentation":
         return f"{percent} {_fragmentation(parts, growth)}"
     if origin == "native":
         return f"{percent} {_native(parts, growth)}"
     if origin == "python":
-        if held is not None and held < 0.3 * parts.python:
-            return (
-                f"{percent} is in Python's allocator, yet no one container holds it: "
-                "look for C code that does not release references"
-            )
         return f"{percent} is in Python's allocator"
     if parts.file >= _DECISIVE_SHARE * total:
         return (

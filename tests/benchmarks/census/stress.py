@@ -131,17 +131,16 @@ class Burden:
     def kill(self) -> None:
         """Kill every second snapshot, each at a moment of its own; the others may end as they like."""
         chance = random.Random(1)
-        spared: set[int] = set()
+        known: set[int] = set()
         while not self.stop.wait(chance.random() * 0.1):
             there = set(snapshots())
-            spared &= there
-            for pid in there - spared:
+            for pid in there - known:
                 if chance.random() < 0.5:
-                    spared.add(pid)
                     continue
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                     self.done["killed"] += 1
+            known = there
 
 
 def snapshots() -> list[int]:
@@ -198,6 +197,9 @@ def measure(censuses: int, whole_every: int) -> list[str]:
         problems.append(f"waited {longest_s:.1f} s")
     if not outcomes["census"]:
         problems.append("no census at all")
+    early = censuses - outcomes["census"]
+    if early > burden.done["killed"]:
+        problems.append(f"{early} ended early, of which only {burden.done['killed']} were killed")
     return problems
 
 

@@ -15,13 +15,16 @@ from typing import Any, Final
 from otel_memleak.diagnosis.census._kinds import ATOM, COLLECTION, NAMESPACE, Kinds, length_of
 from otel_memleak.diagnosis.census._labels import ELEMENT, attribute, label_edge
 from otel_memleak.diagnosis.census._marks import GRAIN_BITS, PAGE_BITS, SLOT_MASK, SLOTS, Marks
+from otel_memleak.diagnosis.census._sample import ends_of
 from otel_memleak.diagnosis.census._tree import Node
 
 BATCH: Final = 512
-SMALL_BATCH: Final = 32
+SMALL_BATCH: Final = 16
 """In a running process, so that other threads get their turn."""
-HUGE: Final = 1_000_000
-"""There, a container with more elements is only measured: to list them would stop the process."""
+LARGE: Final = 512
+"""There, of a container with more elements only the ends are looked at: to list it would stop the process."""
+END: Final = 128
+"""Elements that are looked at, of either end."""
 PLACES: Final = 128
 """Places of a struct that are told apart."""
 MAX_NODES: Final = 150_000
@@ -115,7 +118,7 @@ class Walker:
         node.exemplar = batch[0]
         if node.mode == COLLECTION:
             if self._enough is not None:
-                batch = [thing for thing in batch if not self._is_huge(node, thing)]
+                batch = [thing for thing in batch if not self._is_large(node, thing)]
             self._elements(node, gc.get_referents(*batch))
             if node.is_dict:
                 # Text keys are not among the referents of a dict.
@@ -134,11 +137,26 @@ class Walker:
         keys = _keys_of(table)
         return keys if self._enough is None else list(keys)
 
-    def _is_huge(self, node: Node, thing: object) -> bool:
+    def _is_large(self, node: Node, thing: object) -> bool:
+        """Whether a collection is too large to be listed; then its ends have been taken for the whole."""
         size = length_of(thing)
-        if size > HUGE:
-            node.child(ELEMENT, MANY_TYPES, ATOM).count += size
-        return size > HUGE
+        if size <= LARGE:
+            return False
+        for taken in ends_of(thing, END):
+            self._stand_for(node, taken, size)
+        return True
+
+    def _stand_for(self, node: Node, taken: list[object], size: int) -> None:
+        """Count some elements, and as many more of each shape as there must be among all of them."""
+        before = {id(child): (child.count, child.own_bytes) for child in node.by_type.values()}
+        self._elements(node, taken)
+        if 2 * len(set(map(id, taken))) <= len(taken):
+            # The same few things over and over: there are not more of them for there being more places.
+            return
+        for child in {id(child): child for child in node.by_type.values()}.values():
+            count, own_bytes = before.get(id(child), (0, 0))
+            child.count += (child.count - count) * (size - len(taken)) // len(taken)
+            child.own_bytes += (child.own_bytes - own_bytes) * (size - len(taken)) // len(taken)
 
     def _elements(self, node: Node, contents: Iterable[object]) -> None:
         """The hot loop: see `Marks.put` and `_count`, written out."""
