@@ -12,10 +12,10 @@ _SHARE_OF_TIME_LEFT = 0.6
 _YOUNG_SHARE = 0.1
 """0.5 accuses three innocent more in a hundred; 0.7 leaves little time to do something about it."""
 
-_STRAIGHT_S = 2.85 * _HOUR
-_YOUNG_STRAIGHT = 0.65
-_LONGEST_S = 7.5 * _HOUR
-_STRAIGHT_WITHIN = 0.1
+_STRAIGHT_S = 2.9 * _HOUR
+_YOUNG_STRAIGHT = 0.6
+_LONGEST_S = 7.4 * _HOUR
+_STRAIGHT_WITHIN = 0.08
 _CROOKED_PROLONGS = 35.0
 """What is watched at most: three hours, five at the start of a process, when every quarter of the window grows
 like the whole, and a whole working day when they differ. The day, caches and pools bend within hours."""

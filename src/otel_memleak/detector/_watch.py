@@ -21,11 +21,11 @@ from otel_memleak.detector._trend import fit, sketch
 from otel_memleak.detector._witnesses import Testimony
 
 MIN_GROWTH_SAMPLES = 10
-_SIZES = (WINDOW, 30, 28, 26, 24, 22, 20, 18, 17, 12)
-"""Buckets per window: in steps of less than a tenth from one width to the next. The last looks at coarser buckets
+_SIZES = (WINDOW, 29, 26, 23, 20, 17, 12)
+"""Buckets per window: in steps of a tenth from one width to the next. The last looks at coarser buckets
 again, because finer ones may miss the troughs between two batches."""
 
-DUE_EVERY = (4, 4, 2, 1) + (MAX_LEVELS - 4) * (1,)
+DUE_EVERY = (4, 4, 2, 2) + (MAX_LEVELS - 4) * (1,)
 """After how many closed buckets a level is judged: up to an eighth of a window, less where it is cheap."""
 
 _BUCKETS_PER_WIDTH = 80
