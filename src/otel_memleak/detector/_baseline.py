@@ -20,7 +20,7 @@ class Baseline:
         window_s: Seconds the samples have to span.
     """
 
-    __slots__ = ("_first", "_kept", "_seen", "_stride", "_window", "value_bytes")
+    __slots__ = ("_first", "_kept", "_seen", "_stride", "_window", "settled", "value_bytes")
 
     def __init__(self, window_s: float) -> None:
         self._window = window_s
@@ -29,16 +29,15 @@ class Baseline:
 
     def restart(self) -> None:
         """Begin anew with the next sample; the old value stands until there is a new one."""
-        self._kept: array[float] | None = array("d")
+        self._kept: array[float] = array("d")
+        self.settled = False
         self._first = 0.0
         self._seen = 0
         self._stride = 1
 
     def add(self, elapsed_s: float, rss_bytes: float) -> None:
-        """Take one sample; costs next to nothing once the baseline is known."""
+        """Take one sample; no more are needed once it is settled."""
         kept = self._kept
-        if kept is None:
-            return
         if not self._seen:
             self._first = elapsed_s
         if self._seen % self._stride == 0:
@@ -49,4 +48,5 @@ class Baseline:
         self._seen += 1
         if len(kept) >= MIN_SAMPLES and elapsed_s - self._first >= self._window:
             self.value_bytes = median(kept)
-            self._kept = None
+            self._kept = array("d")
+            self.settled = True

@@ -102,6 +102,14 @@ class Envelope:
 
     def add(self, time_s: float, rss_bytes: float) -> int:
         """Take one sample; returns how many levels closed a bucket (0 or 1 for most samples)."""
+        finest = self.levels[0]
+        if int(time_s * finest._inverse) == finest._index:  # most samples, at a short interval
+            if rss_bytes < finest._low:
+                finest._low = rss_bytes
+                finest._low_time = time_s
+            elif rss_bytes > finest._high:
+                finest._high = rss_bytes
+            return 0
         low = high = rss_bytes
         when = time_s
         closed = 0
@@ -122,8 +130,11 @@ class Envelope:
         for level in self.levels[finest:]:
             past = bisect_left(level.times, time_s)
             if past:
-                trough = max(trough, max(level.lows[:past]))
-                peak = max(peak, max(level.highs[:past]))
+                low, high = max(level.lows[:past]), max(level.highs[:past])
+                if low > trough:
+                    trough = low
+                if high > peak:
+                    peak = high
         return Past(trough, peak) if trough else None
 
     def since(self, time_s: float) -> Window:

@@ -141,12 +141,13 @@ def crookedness(evidence: Evidence) -> float:
 
 def doubt(evidence: Evidence) -> float:
     """By how much the doubts prolong patience; one when there are none."""
-    return _noise(evidence) * _step(evidence) * _pause(evidence)
+    noise = noise_doubt(evidence.trend.deviation_bytes, evidence.rise_bytes)
+    return noise * _step(evidence) * _pause(evidence)
 
 
-def _noise(evidence: Evidence) -> float:
+def noise_doubt(deviation_bytes: float, rise_bytes: float) -> float:
     """The more scatter, the more of the rise may be luck."""
-    return 1.0 + (_NOISE_SCALE * evidence.trend.deviation_bytes / evidence.rise_bytes) ** 2
+    return 1.0 + (_NOISE_SCALE * deviation_bytes / rise_bytes) ** 2
 
 
 def _step(evidence: Evidence) -> float:

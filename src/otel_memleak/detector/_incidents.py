@@ -38,6 +38,16 @@ class Incident:
     def open(self) -> bool:
         return self.standing != "quiet"
 
+    @property
+    def settled(self) -> bool:
+        """Whether what is the case has been said."""
+        return self.standing == self._said
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it is over, and that has been said."""
+        return self.standing == self._said == "quiet"
+
     def raise_to(self, severity: Severity, now_s: float, reopen_s: float) -> None:
         """The matter stands, at this severity or worse.
 

@@ -12,13 +12,13 @@ _SHARE_OF_TIME_LEFT = 0.6
 _YOUNG_SHARE = 0.1
 """0.5 accuses three innocent more in a hundred; 0.7 leaves little time to do something about it."""
 
-_STRAIGHT_S = 3.5 * _HOUR
-_YOUNG_STRAIGHT = 0.3
-_LONGEST_S = 7.0 * _HOUR
-_STRAIGHT_WITHIN = 0.05
-_CROOKED_PROLONGS = 10.0
-"""What is watched at most: half a working day, more at the start of a process, when every quarter of the
-window grows like the whole, and a whole one when they differ. The day, caches and pools bend within hours."""
+_STRAIGHT_S = 2.9 * _HOUR
+_YOUNG_STRAIGHT = 0.6
+_LONGEST_S = 7.4 * _HOUR
+_STRAIGHT_WITHIN = 0.08
+_CROOKED_PROLONGS = 35.0
+"""What is watched at most: three hours, five at the start of a process, when every quarter of the window grows
+like the whole, and a whole working day when they differ. The day, caches and pools bend within hours."""
 
 _SHORTEST_WINDOWS = 0.2
 _YOUNG_WINDOWS = 3.0
@@ -69,12 +69,13 @@ class Patience(NamedTuple):
         watched = min(share * time_left_s(evidence, limit_bytes), _longest_s(evidence))
         return max(shortest, factor * doubts * watched)
 
-    def most_strength(self, span_s: float, rise_bytes: float, headroom: float) -> float:
-        """Time watched over time needed, if nothing about a rise were doubtful; cheap to know beforehand."""
+    def most_strength(self, span_s: float, rise_bytes: float, headroom: float, doubts: float = 1.0) -> float:
+        """Time watched over time needed, if nothing else about a rise were doubtful; cheap to know beforehand."""
         if self.fixed_s is not None:
-            return span_s / self.fixed_s
+            return span_s / (self.fixed_s * math.pow(doubts, _DOUBT_IN_FIXED))
         by_time = span_s / _STRAIGHT_S
-        return max(by_time, rise_bytes / (_SHARE_OF_TIME_LEFT * headroom)) if headroom > 0.0 else math.inf
+        by_room = rise_bytes / (_SHARE_OF_TIME_LEFT * headroom) if headroom > 0.0 else math.inf
+        return max(by_time, by_room) / doubts
 
 
 def _longest_s(evidence: Evidence) -> float:

@@ -96,14 +96,10 @@ def fit(times_s: Sequence[float], values: Sequence[float]) -> Trend:
         times_s: At least eight ascending times, seconds.
         values: As many values, bytes.
     """
-    count = len(times_s)
-    a, b, c = count // 4, count // 2, count - count // 4
-    inner = [_between(times_s, values, start, stop) for start, stop in ((0, a), (a, b), (b, c), (c, count))]
-    early = inner[0] + inner[1] + _across(times_s, values, 0, a, b)
-    late = inner[2] + inner[3] + _across(times_s, values, b, c, count)
-    whole = sorted(early + late + _across(times_s, values, 0, b, count))
+    whole, halves, quarters = _slopes(times_s, values)
+    whole.sort()
     slope = median(whole)
-    first, second = median(early), median(late)
+    first, second = median(halves[0]), median(halves[1])
     middle_time = median(times_s)
     offsets = [v - slope * (t - middle_time) for t, v in zip(times_s, values, strict=True)]
     middle = median(offsets)
@@ -120,33 +116,31 @@ def fit(times_s: Sequence[float], values: Sequence[float]) -> Trend:
         deviation_bytes=median([abs(r) for r in residuals]),
         early=first,
         late=second,
-        quarters=(
-            median(inner[0]),
-            median(inner[1]),
-            median(inner[2]),
-            median(inner[3]),
-        ),
+        quarters=(median(quarters[0]), median(quarters[1]), median(quarters[2]), median(quarters[3])),
     )
 
 
-def _between(times: Sequence[float], values: Sequence[float], start: int, stop: int) -> list[float]:
-    """Slopes between all pairs of the points from start to stop."""
-    slopes: list[float] = []
-    for j in range(start + 1, stop):
-        t, v = times[j], values[j]
-        slopes += [(v - u) / (t - s) for s, u in zip(times[start:j], values[start:j], strict=True)]
-    return slopes
+_Slopes = list[float]
 
 
-def _across(
-    times: Sequence[float], values: Sequence[float], start: int, middle: int, stop: int
-) -> list[float]:
-    """Slopes between each point from start to middle and each from middle to stop."""
-    before = list(zip(times[start:middle], values[start:middle], strict=True))
-    slopes: list[float] = []
-    for t, v in zip(times[middle:stop], values[middle:stop], strict=True):
-        slopes += [(v - u) / (t - s) for s, u in before]
-    return slopes
+def _slopes(times: Sequence[float], values: Sequence[float]) -> tuple[_Slopes, list[_Slopes], list[_Slopes]]:
+    """Slopes between all pairs of points; of them those within each half, and within each quarter."""
+    count = len(times)
+    ends = (count // 4, count // 2, count - count // 4, count)
+    whole: _Slopes = []
+    halves: list[_Slopes] = [[], []]
+    quarters: list[_Slopes] = [[], [], [], []]
+    start = 0
+    for quarter, end in enumerate(ends):
+        half, half_start = quarter // 2, 0 if quarter < 2 else ends[1]
+        for j in range(start, end):
+            t, v = times[j], values[j]
+            slopes = [(v - u) / (t - s) for s, u in zip(times[:j], values[:j], strict=True)]
+            whole += slopes
+            halves[half] += slopes[half_start:]
+            quarters[quarter] += slopes[start:]
+        start = end
+    return whole, halves, quarters
 
 
 def _wide(slope: float, half_width: float) -> float:

@@ -13,6 +13,7 @@ from otel_memleak.detector._evidence import (
     NEW_SHARE,
     Evidence,
     credible,
+    noise_doubt,
     weigh,
 )
 from otel_memleak.detector._patience import Patience, headroom_bytes
@@ -86,9 +87,11 @@ class GrowthWatch:
         A drop below the baseline that lasts is a restart. One that does not last is a bad reading, and one to
         a level seen since the start is the trough of a sawtooth.
         """
+        if baseline_bytes is None or rss_bytes >= _BELOW_BASELINE_SHARE * baseline_bytes:
+            self._dips = 0
+            return False
         lows = self.envelope.levels[0].lows
-        low = baseline_bytes is not None and rss_bytes < _BELOW_BASELINE_SHARE * baseline_bytes
-        if not (low and lows and rss_bytes < _DROP_SHARE * lows[-1]):
+        if not lows or rss_bytes >= _DROP_SHARE * lows[-1]:
             self._dips = 0
             return False
         self._dips += 1
@@ -123,6 +126,8 @@ class GrowthWatch:
     def judge(self, closed: int, limit_bytes: float | None, above: float = 0.0) -> Finding | None:
         """Look again at the widths that closed a bucket; returns the strongest growth found in them.
 
+        Every other look at a width is only for a verdict: what merely is suspect changes slowly.
+
         Args:
             closed: What ``Envelope.add`` returned.
             limit_bytes: The limit, if any.
@@ -131,27 +136,33 @@ class GrowthWatch:
         best: Finding | None = None
         for index in range(closed):
             level = self.envelope.levels[index]
-            if level.closed % DUE_EVERY[index] or level.closed < MIN_GROWTH_SAMPLES:
+            looks, rest = divmod(level.closed, DUE_EVERY[index])
+            if rest or level.closed < MIN_GROWTH_SAMPLES:
                 continue
-            finding = self._look(index, level, limit_bytes, above)
-            self._findings[index] = finding
+            thorough = looks % 2 == 0
+            finding = self._look(index, level, limit_bytes, above, _SUSPECT if thorough else 1.0)
+            if thorough or finding is not None:
+                self._findings[index] = finding
             if finding is not None and (best is None or finding.strength > best.strength):
                 best = finding
         return best
 
-    def _look(self, index: int, level: Level, limit_bytes: float | None, above: float) -> Finding | None:
-        """The strongest finding in the windows of a level.
+    def _look(
+        self, index: int, level: Level, limit_bytes: float | None, above: float, enough: float
+    ) -> Finding | None:
+        """The strongest finding in the windows of a level, if it may be as strong as is asked for.
 
         All windows end with the same bucket. Most cannot be a finding, or not a stronger one than a longer
         window was: that is known from their ends, or from a sketch, and spares the fit.
         """
         headroom = headroom_bytes(level.lows[-1], limit_bytes)
         best: Finding | None = None
-        enough = _SUSPECT
-        for size in self._sizes(level, headroom):
-            window = level.window(size)
-            if not self._worth_a_look(window, headroom, above, enough):
+        for size in self._sizes(level, headroom, above, enough):
+            if not self._ends_tell(level, size, headroom, above, enough):
                 continue
+            window = level.window(size)
+            if self.testimony.silent and not self._sketch_tells(window, headroom, enough):
+                continue  # with witnesses, a sketch by one clock says nothing of the other
             past = self.envelope.before(window.times_s[0], index)
             if past is not None and not _above(window, past):
                 continue
@@ -165,40 +176,45 @@ class GrowthWatch:
                     enough = max(enough, strength) if self.testimony.silent else enough
         return best
 
-    def _sizes(self, level: Level, headroom: float) -> Iterable[int]:
+    def _sizes(self, level: Level, headroom: float, above: float, enough: float) -> Iterable[int]:
         """The windows to look at, longest first: none if the lowest bucket leaves no room for a finding."""
         times, lows = level.times, level.lows
         count = min(WINDOW, len(lows))
         rise = lows[-1] - min(lows[-count:])
-        span = times[-1] - times[-count]
         if rise < _ROUGHLY * MATERIAL_SHARE * lows[-1]:
             return ()
-        if self.patience.most_strength(span, rise, headroom) < _ROUGHLY * _SUSPECT:
+        if above and rise < above * (times[-1] - times[-min(count, _SIZES[-1])]):
+            return ()
+        if self.patience.most_strength(times[-1] - times[-count], rise, headroom) < _ROUGHLY * enough:
             return ()
         return _SIZES if count == WINDOW else (count, *(size for size in _SIZES if size < count))
 
-    def _worth_a_look(self, window: Window, headroom: float, above: float, enough: float) -> bool:
-        """Whether a window may be a finding of that strength, as far as its ends and a sketch tell."""
-        times, lows = window
-        last, span = lows[-1], times[-1] - times[0]
-        rise = last - lows[0]
-        least = MATERIAL_SHARE * last
-        if rise < _ROUGHLY * least or rise < above * span:
+    def _ends_tell(self, level: Level, size: int, headroom: float, above: float, enough: float) -> bool:
+        """Whether a window may be a finding of that strength, as far as its ends tell."""
+        times, lows = level.times, level.lows
+        last, span = lows[-1], times[-1] - times[-size]
+        rise = last - lows[-size]
+        if rise < _ROUGHLY * MATERIAL_SHARE * last or rise < above * span:
             return False
         if self.patience.most_strength(span, rise, headroom) < _ROUGHLY * enough:
             return False
-        if self.envelope.levels[0].lows[-1] < last - _GIVEN_BACK_SHARE * rise:
+        earlier = lows[:-size]
+        if earlier and last - max(earlier) < _ROUGHLY * NEW_SHARE * rise:
             return False
-        if not self.testimony.silent:
-            return True  # a sketch by one clock says nothing of the other
+        return self.envelope.levels[0].lows[-1] >= last - _GIVEN_BACK_SHARE * rise
+
+    def _sketch_tells(self, window: Window, headroom: float, enough: float) -> bool:
+        """Whether a window may be a finding of that strength, as far as a sketch of it tells."""
+        times, lows = window
+        span = times[-1] - times[0]
         rough = sketch(times, lows)
         rise = rough.slope * span
-        return (
-            rise >= _NEARLY * least
-            and rise >= _NEARLY * CLEAR_OF_NOISE * rough.deviation_bytes
-            and rough.late >= _HALF_OF * GOING_ON * rough.slope
-            and self.patience.most_strength(span, rise, headroom) >= _NEARLY * enough
-        )
+        if rise < _NEARLY * MATERIAL_SHARE * lows[-1] or rough.late < _HALF_OF * GOING_ON * rough.slope:
+            return False
+        if rise < _NEARLY * CLEAR_OF_NOISE * rough.deviation_bytes:
+            return False
+        least = noise_doubt(_NEARLY * rough.deviation_bytes, rise)
+        return self.patience.most_strength(span, rise, headroom, least) >= _NEARLY * enough
 
 
 def _above(window: Window, past: Past) -> bool:

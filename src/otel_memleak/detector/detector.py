@@ -223,10 +223,18 @@ class LeakDetector:
         elapsed = self._timeline.elapsed_s
         self._time, self._rss = now, rss
         self._rss_watch.add(elapsed, rss, self._thresholds)
-        said = (requests, malloc_in_use_bytes, malloc_kept_bytes, allocated_blocks, file_bytes, swapped_bytes,
-                threads, asyncio_tasks, cache_entries, cache_room)  # fmt: skip
-        self._retained = self._watch.testimony.hear(elapsed, rss, said)
+        self._retained = rss
+        # All of them None, asked without calling anything of theirs: a witness may be any object.
+        silent = (requests is malloc_in_use_bytes is malloc_kept_bytes is allocated_blocks is file_bytes
+                  is swapped_bytes is threads is asyncio_tasks is cache_entries is cache_room is None)  # fmt: skip
+        testimony = self._watch.testimony
+        if not (silent and testimony.silent):
+            said = (requests, malloc_in_use_bytes, malloc_kept_bytes, allocated_blocks, file_bytes,
+                    swapped_bytes, threads, asyncio_tasks, cache_entries, cache_room)  # fmt: skip
+            self._retained = testimony.hear(elapsed, rss, said)
         self._follow(elapsed, self._retained)
+        if self._rss_watch.severity is None and self._leak.settled and self._rss_incident.at_rest:
+            return None
         return self._announce(elapsed)
 
     def export_state(self) -> Plain:
@@ -280,15 +288,17 @@ class LeakDetector:
         return OpenIncident(incident.id, incident.worst, since_s, said_s, slope, span_s)
 
     def _follow(self, elapsed: float, rss: float) -> None:
-        restarted = self._watch.restarted(elapsed, rss, self._baseline.value_bytes)
+        watch, baseline = self._watch, self._baseline
+        restarted = watch.restarted(elapsed, rss, baseline.value_bytes)
         if restarted is None:
             return
         if restarted:
-            self._baseline.restart()
+            baseline.restart()
             self._close_leak(elapsed)
-        self._baseline.add(elapsed, rss)
-        closed = self._watch.envelope.add(elapsed, rss)
-        if closed and self._baseline.value_bytes is not None:
+        if not baseline.settled:
+            baseline.add(elapsed, rss)
+        closed = watch.envelope.add(elapsed, rss)
+        if closed and baseline.value_bytes is not None:
             self._judge(elapsed, closed)
             if self._heritage.due(elapsed) and self._progress is None:
                 self._judge_lives(elapsed)
