@@ -13,7 +13,7 @@ import yaml
 from ops.stack import COLLECTOR, layers, program
 from otel_memleak import semconv
 
-BACKENDS = ("jaeger", "tempo", "prometheus", "loki", "victorialogs", "file")
+BACKENDS = ("jaeger", "tempo", "prometheus", "prometheus_remote_write", "loki", "victorialogs", "file")
 COMBINATIONS = [
     ("base",),
     ("base", "extras"),

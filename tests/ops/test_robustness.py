@@ -10,11 +10,9 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
-from collections.abc import Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,20 +31,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 DELIVERED_WITHIN_S = 90.0
 SETTLED_BYTES = 1 << 20
-
-
-@pytest.fixture
-def end() -> Iterator[ExitStack]:
-    """What is registered here is stopped, whatever happens."""
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory of its own, short enough for anybody's path limit."""
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
 
 
 def delivered(path: Path) -> set[str]:
@@ -244,7 +228,8 @@ def test_alert_that_was_lost_is_noticed(directory: Path, end: ExitStack) -> None
     )
 
 
-def test_tls_and_token(directory: Path, end: ExitStack) -> None:
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_tls_and_token(directory: Path, end: ExitStack, protocol: str) -> None:
     """With secured.yaml, telemetry goes over TLS and needs a token, and the SDK's standard variables are enough."""
     key, certificate, token = directory / "tls.key", directory / "tls.crt", directory / "token"
     subprocess.run(
@@ -266,10 +251,11 @@ def test_tls_and_token(directory: Path, end: ExitStack) -> None:
         otlp.send(f"{url}/v1/logs", otlp.leak_record("no-token"), context=trusting)
     assert refused.value.code == 401
     refused.value.close()
+    port = collector.grpc_port if protocol == "grpc" else collector.http_port
     variables = {
         **QUICK,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": url,
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://localhost:{port}",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
         "OTEL_EXPORTER_OTLP_CERTIFICATE": str(certificate),
         "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20secret",
         # The library under the exporter prefers these to the certificate it is given.
