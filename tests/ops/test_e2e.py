@@ -211,12 +211,13 @@ def test_tail_sampling_keeps_what_belongs_to_an_alert(stack: Stack) -> None:
     jaeger = _needs(stack.jaeger, "jaeger")
     stack.leak()
     operation = "GET /quotes/{symbol}"
-    kept = eventually(
-        lambda: jaeger.traces("quotes", operation=operation),
+    marked = json.dumps({"memleak.event": "memleak.leak"})
+    eventually(
+        lambda: jaeger.traces("quotes", operation=operation, tags=marked),
         "requests in flight during the alert",
         SEEN_WITHIN_S,
     )
-    for trace in kept:
+    for trace in jaeger.traces("quotes", operation=operation):
         events = [
             field["value"] for span in trace["spans"] for log in span["logs"] for field in log["fields"]
         ]

@@ -80,7 +80,7 @@ def test_gateway_is_away_for_minutes(directory: Path, end: ExitStack) -> None:
 def test_collector_out_of_memory_says_try_again(directory: Path, end: ExitStack) -> None:
     """A Collector at its memory limit refuses with an answer that OTLP clients retry, and takes it later."""
     small = directory / "small.yaml"
-    small.write_text("processors: {memory_limiter: {limit_mib: 8, spike_limit_mib: 2}}\n")
+    small.write_text("processors: {memory_limiter: {limit_mib: 3, spike_limit_mib: 2}}\n")
     path = directory / "logs.jsonl"
     collector = Collector(directory, "base", "file", str(small), LOG_FILE=str(path))
     end.callback(collector.stop)
