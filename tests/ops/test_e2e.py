@@ -342,7 +342,9 @@ def test_exemplar_leads_to_the_alert(stack: Stack) -> None:
     leak = stack.leak()
     query = 'memleak_received_calls_total{service_name="quotes"}'
     eventually(
-        lambda: leak["trace_id"] in prometheus.exemplars(query), f"the trace in exemplars of {query}", SEEN_WITHIN_S
+        lambda: leak["trace_id"] in prometheus.exemplars(query),
+        f"the trace in exemplars of {query}",
+        SEEN_WITHIN_S,
     )
 
 

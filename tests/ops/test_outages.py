@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 import urllib.error
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
 import pytest
 
 from ops import otlp

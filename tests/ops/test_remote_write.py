@@ -50,7 +50,9 @@ def test_remote_write_makes_the_same_series(directory: Path, end: ExitStack) -> 
     assert len(by_otlp.series(ours)) > PROCESSES * otlp.points_per_export()
     for prometheus in (by_otlp, by_remote_write):
         found = eventually(
-            lambda one=prometheus: one.exemplars("memleak_received_calls_total"), "exemplars", ARRIVED_WITHIN_S
+            lambda one=prometheus: one.exemplars("memleak_received_calls_total"),
+            "exemplars",
+            ARRIVED_WITHIN_S,
         )
         assert found <= traces
         eventually(
