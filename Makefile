@@ -107,6 +107,7 @@ reproducible: $(BIN)/python ## build twice and compare, byte by byte
 	diff -r .venv/first .venv/second && sha256sum .venv/first/*
 
 e2e: $(VENV)/.test ## the shipped Collector configuration with the real programs, built from source where need be (needs Go)
+	$(PIP) install --group ops
 	$(BIN)/python collector/programs.py
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 600 tests/ops
 

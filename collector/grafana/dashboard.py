@@ -39,7 +39,12 @@ def fleet() -> list[Panel | str]:
         stat("Share that leaks", f"avg({leaking})", "percentunit", SHARE),
         stat("The fleet leaks per hour", "sum(fleet:memleak_growth_bytes_per_hour:sum)", "bytes", GROWTH),
         stat("First at its limit", f"min(memleak_time_to_limit_seconds{{{SERVICE}}})", "s", TIME_LEFT),
-        stat("Alerts", f"sum(increase(memleak_alerts_total{{{SERVICE}, {LEAKS}}}[$__range]))", "none", ANY),
+        stat(
+            "Alerts",
+            f"round(sum(increase(memleak_alerts_total{{{SERVICE}, {LEAKS}}}[$__range])))",
+            "none",
+            ANY,
+        ),
         lines(
             "Share of instances that leak, by version",
             {by_version: f"version:memleak_leaking:ratio{{{SERVICE}}}"},
@@ -102,13 +107,19 @@ def _resident() -> Panel:
     rss = f"memleak_process_rss_bytes{{{ONE}}}"
     growth = f"memleak_growth_rate_bytes_per_hour{{{ONE}}}"
     limit = f"memleak_process_limit_bytes{{{ONE}}}"
+    one = "max by (job, instance)"
+    ahead = f"({one} ({rss}) + clamp_min({one} ({growth}), 0) * 6)"
+    # A leak that would be killed within the six hours stops at its limit, or it would be all that one sees.
+    beyond = f"{ahead} > {one} ({limit})"
+    stopped = f"({ahead} unless {beyond}) or ({one} ({limit}) and {beyond})"
     curves = {
         "{{instance}}": rss,
         "limit ({{memleak_limit_source}})": f"min by (memleak_limit_source) ({limit})",
-        "{{instance}} in 6 h": f"{rss} + clamp_min({growth}, 0) * 6",
+        "{{instance}} in 6 h": stopped,
         "{{instance}} floor of an hour": f"min_over_time({rss}[1h])",
     }
     note = "The floor is what is left after garbage collection and quiet moments: it rises with a leak."
+    note += " What is ahead ends at the limit."
     made = lines("Resident memory, its limit and where it is heading", curves, "bytes", note=note)
     made["size"] = (24, 9)
     red = {"mode": "fixed", "fixedColor": "red"}

@@ -20,12 +20,19 @@ def panel(
     kind: str, title: str, source: dict[str, str], unit: str, steps: Steps, size: tuple[int, int]
 ) -> Panel:
     """What every panel has; ``size`` is its width and height on the grid."""
-    defaults: dict[str, Any] = {"unit": unit}
+    defaults: dict[str, Any] = {"unit": unit, "color": _color(kind, steps)}
     if steps:
         absolute = [{"color": color, "value": value} for color, value in steps]
         defaults["thresholds"] = {"mode": "absolute", "steps": absolute}
     field_config = {"defaults": defaults, "overrides": []}
     return {"type": kind, "title": title, "datasource": source, "fieldConfig": field_config, "size": size}
+
+
+def _color(kind: str, steps: Steps) -> dict[str, str]:
+    """By threshold where a panel shows one number; without any, Grafana calls everything above 80 red."""
+    if kind == "timeseries":
+        return {"mode": "palette-classic"}
+    return {"mode": "thresholds"} if steps else {"mode": "fixed", "fixedColor": "text"}
 
 
 def query(expression: str, legend: str, name: str = "A", instant: bool = False) -> dict[str, Any]:

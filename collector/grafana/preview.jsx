@@ -74,16 +74,20 @@ const DRAWN = {
     const look = { timeRange, timeZone: "utc", legend, tweakScale: same, tweakAxis: same, replaceVariables: same };
     return <TimeSeries frames={found} width={width} height={height} structureRev={1} {...look} />;
   },
-  bargauge: (panel, width, height) => (
-    <div>
-      {frames(panel).map((frame, index) => {
-        const { field, shown } = last(frame);
-        const look = { display: field.display, theme, orientation: "horizontal", displayMode: "basic" };
-        const size = { width, height: Math.min(60, height / 4) };
-        return <BarGauge key={index} value={shown} field={{ ...field.config, min: 0 }} {...size} {...look} />;
-      })}
-    </div>
-  ),
+  bargauge: (panel, width, height) => {
+    // Instant in Grafana, and so in the order of topk.
+    const found = frames(panel).map(last).sort((one, other) => other.shown.numeric - one.shown.numeric);
+    const range = { min: 0, max: found[0]?.shown.numeric };
+    return (
+      <div>
+        {found.map(({ field, shown }, index) => {
+          const look = { display: field.display, theme, orientation: "horizontal", displayMode: "basic" };
+          const size = { width, height: Math.min(60, height / 4) };
+          return <BarGauge key={index} value={shown} field={{ ...field.config, ...range }} {...size} {...look} />;
+        })}
+      </div>
+    );
+  },
 };
 
 function Panel({ panel }) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 import urllib.request
@@ -13,6 +14,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from otel_memleak import semconv
 from otel_memleak.types import REASONS, SEVERITIES, STATES
@@ -91,16 +93,35 @@ def leak_record(alert_id: str, service: str = "fleet", instance: str = "1") -> b
 
 def leak_span(alert_id: str, trace_id: bytes, service: str = "fleet", instance: str = "1") -> bytes:
     """The root span of a leak with its event."""
+    event = semconv.EVENT_LEAK
+    return span(event, trace_id, event=event, alert_id=alert_id, service=service, instance=instance)
+
+
+def span(
+    name: str,
+    trace_id: bytes,
+    event: str = "",
+    alert_id: str = "",
+    error: bool = False,
+    service: str = "fleet",
+    instance: str = "1",
+) -> bytes:
+    """One span, with an event of that name if it has one, and of an incident if it has one."""
     request = ExportTraceServiceRequest()
     scope = request.resource_spans.add(resource=resource(service, instance)).scope_spans.add()
     scope.scope.name = semconv.SCOPE
     now = time.time_ns()
-    span = scope.spans.add(
-        trace_id=trace_id, span_id=trace_id[:8], name=semconv.EVENT_LEAK, kind=1,
+    made = scope.spans.add(
+        trace_id=trace_id, span_id=os.urandom(8), name=name, kind=1,
         start_time_unix_nano=now, end_time_unix_nano=now,
     )  # fmt: skip
-    span.attributes.extend(_incident(alert_id))
-    span.events.add(time_unix_nano=now, name=semconv.EVENT_LEAK).attributes.extend(_incident(alert_id))
+    incident = _incident(alert_id) if alert_id else []
+    if name == event:
+        made.attributes.extend(incident)
+    if event:
+        made.events.add(time_unix_nano=now, name=event).attributes.extend(incident)
+    if error:
+        made.status.code = Status.STATUS_CODE_ERROR
     return request.SerializeToString()
 
 

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -125,13 +125,13 @@ class Collector:
     Args:
         directory: For its log and its queue.
         names: Configuration layers.
+        prefix: Command that its own is made the arguments of.
         environment: Variables of the layers.
     """
 
-    def __init__(self, directory: Path, *names: str, **environment: str) -> None:
-        self.binary = program("otelcol")
+    def __init__(self, directory: Path, *names: str, prefix: Sequence[str] = (), **environment: str) -> None:
+        self.command = [*prefix, str(program("otelcol")), *layers(*names)]
         self.directory = directory
-        self.names = names
         self.grpc_port, self.http_port, self.health_port = free_port(), free_port(), free_port()
         self.http = f"http://127.0.0.1:{self.http_port}"
         self.environment = {
@@ -139,14 +139,14 @@ class Collector:
             "OTLP_HTTP_ENDPOINT": f"127.0.0.1:{self.http_port}",
             "HEALTH_ENDPOINT": f"127.0.0.1:{self.health_port}",
             "QUEUE_DIRECTORY": str(directory / f"queue-{self.http_port}"),
+            "SELF_METRICS_ENDPOINT": self.http,
             **environment,
         }
         self.running: Running | None = None
 
     def start(self) -> Running:
         """Start it and wait until it is healthy."""
-        command = [str(self.binary), *layers(*self.names)]
-        self.running = Running(command, self.directory, f"otelcol-{self.http_port}", self.environment)
+        self.running = Running(self.command, self.directory, f"otelcol-{self.http_port}", self.environment)
         return self.running.wait_until(f"http://127.0.0.1:{self.health_port}")
 
     def stop(self) -> None:
@@ -156,10 +156,15 @@ class Collector:
 
 
 class Prometheus:
-    """A Prometheus with the shipped configuration and rules."""
+    """A Prometheus with the shipped configuration and rules.
 
-    def __init__(self, directory: Path) -> None:
-        port = free_port()
+    Args:
+        directory: For its log and its data.
+        port: To listen at; 0 for a free one.
+    """
+
+    def __init__(self, directory: Path, port: int = 0) -> None:
+        port = port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [
             str(program("prometheus")),
@@ -167,6 +172,7 @@ class Prometheus:
             f"--storage.tsdb.path={directory / 'prometheus'}",
             f"--web.listen-address=127.0.0.1:{port}",
             "--web.enable-otlp-receiver",
+            "--web.enable-remote-write-receiver",
             "--enable-feature=exemplar-storage",
         ]
         self.running = Running(command, directory, "prometheus", {}).wait_until(f"{self.url}/-/ready")
@@ -175,6 +181,18 @@ class Prometheus:
         """The instant vector of an expression: ``metric`` and ``value`` of each series."""
         answer = get_json(f"{self.url}/api/v1/query", query=expression)
         return answer["data"]["result"] if answer else []
+
+    def exemplars(self, expression: str) -> set[str]:
+        """Ids of the traces that the exemplars of these series lead to."""
+        window = {"start": str(time.time() - 3600), "end": str(time.time() + 60)}
+        answer = get_json(f"{self.url}/api/v1/query_exemplars", query=expression, **window)
+        found = [one for series in (answer or {"data": []})["data"] for one in series["exemplars"]]
+        return {one["labels"]["trace_id"] for one in found}
+
+    def series(self, selector: str) -> set[frozenset[tuple[str, str]]]:
+        """Labels, name included, of every series that is selected."""
+        answer = get_json(f"{self.url}/api/v1/series", **{"match[]": selector}) or {"data": []}
+        return {frozenset(labels.items()) for labels in answer["data"]}
 
     def firing(self, **labels: str) -> set[str]:
         """Names of the alerts that fire with these labels."""
@@ -187,10 +205,15 @@ class Prometheus:
 
 
 class Jaeger:
-    """A Jaeger with the shipped configuration."""
+    """A Jaeger with the shipped configuration.
 
-    def __init__(self, directory: Path) -> None:
-        ports = [free_port() for _ in range(4)]
+    Args:
+        directory: For its log.
+        otlp_port: Where it takes traces; 0 for a free one.
+    """
+
+    def __init__(self, directory: Path, otlp_port: int = 0) -> None:
+        ports = [free_port(), otlp_port or free_port(), free_port(), free_port()]
         self.url = f"http://127.0.0.1:{ports[0]}"
         self.otlp = f"127.0.0.1:{ports[1]}"
         environment = {

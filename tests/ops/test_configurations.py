@@ -13,7 +13,7 @@ import yaml
 from ops.stack import COLLECTOR, layers, program
 from otel_memleak import semconv
 
-BACKENDS = ("jaeger", "tempo", "prometheus", "loki", "victorialogs", "file")
+BACKENDS = ("jaeger", "tempo", "prometheus", "prometheus_remote_write", "loki", "victorialogs", "file")
 COMBINATIONS = [
     ("base",),
     ("base", "extras"),
@@ -121,6 +121,7 @@ def test_every_alert_has_its_runbook() -> None:
     """Each alert says what, which values and where to read on, and that section is there."""
     headings = re.findall(r"^#+ (\w+)$", (COLLECTOR / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     for rule in rules("alert"):
+        assert set(rule["annotations"]) == {"summary", "description", "runbook"}
         assert rule["annotations"]["runbook"] == f"collector/README.md#{rule['alert'].lower()}"
         assert "{{ $value" in rule["annotations"]["description"] + rule["annotations"]["summary"] or (
             rule["alert"] in {"MemleakLostWhileLeaking", "MemleakNeverResolved", "MemleakAlertLost"}

