@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from otel_memleak.vocabulary import Reason, Severity
 
 DELAY_S: Final = 5.0
-"""After which the engine is loaded; after a sampling interval if that is shorter. One second was too short: on
-a busy machine the launcher was still loading other instrumentations."""
+"""After which the engine is loaded; after a sampling interval if that is shorter. One second was too short:
+the launcher of a busy machine was still loading other instrumentations."""
 
 
 class Providers(NamedTuple):
