@@ -1,7 +1,7 @@
 """What a process gets at once, and the thread that fetches the rest a moment later.
 
-Loading everything takes longer than many a process takes to start, and none of it is needed for the first
-second. At once there is what cannot wait: the hooks for forks and for the end, the gauges, and the memory of
+Loading everything takes longer than many a process takes to start, and none of it is needed in the first
+seconds. At once there is what cannot wait: the hooks for forks and for the end, the gauges, and the memory of
 open spans, so that one that is as old as the process can be marked later. A process that ends before the
 engine has been loaded never loads it; one that forks before is watched in the child as well.
 """
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from otel_memleak.engine import Engine
     from otel_memleak.vocabulary import Reason, Severity
 
-DELAY_S: Final = 1.0
-"""After which the engine is loaded; after a sampling interval if that is shorter."""
+DELAY_S: Final = 5.0
+"""After which the engine is loaded; after a sampling interval if that is shorter. One second was too short:
+the launcher of a busy machine was still loading other instrumentations."""
 
 
 class Providers(NamedTuple):

@@ -78,9 +78,7 @@ class Ticker:
         """Start ticking; a second start does nothing."""
         if self._started:
             return
-        self._pid = (
-            os.getpid()
-        )  # first: metrics may be collected, and asked whether this is a fork, meanwhile
+        self._pid = os.getpid()  # first: somebody may ask meanwhile whether this is a fork
         self._started = True
         self._stop, self._first = threading.Event(), threading.Event()
         forks.register(self)
