@@ -37,7 +37,7 @@ _FORK_HOOKS: Final = ("_handle_fork", "_at_fork_reinit")
 _CONTAINERS: Final = (dict, OrderedDict, list, tuple, set)
 _OBJECTS_AT_MOST: Final = 100_000
 _HOLD_S: Final = 2.0
-"""A collection takes milliseconds, on an overrun machine a second; a fork is not put off for one that hangs."""
+"""A collection takes milliseconds, on an overrun machine a second; no fork is put off for one that hangs."""
 
 _holding: Final[dict[int, list[Any]]] = {}
 """Locks held through a fork, by the thread that forks."""
