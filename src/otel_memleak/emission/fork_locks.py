@@ -36,8 +36,8 @@ _POOL_MANAGERS: Final = ("PoolManager", "ProxyManager")
 _FORK_HOOKS: Final = ("_handle_fork", "_at_fork_reinit")
 _CONTAINERS: Final = (dict, OrderedDict, list, tuple, set)
 _OBJECTS_AT_MOST: Final = 100_000
-_HOLD_S: Final = 0.5
-"""A collection takes milliseconds; a fork is not put off for one that hangs, or that forks itself."""
+_HOLD_S: Final = 2.0
+"""A collection takes milliseconds, on an overrun machine a second; no fork is put off for one that hangs."""
 
 _holding: Final[dict[int, list[Any]]] = {}
 """Locks held through a fork, by the thread that forks."""
