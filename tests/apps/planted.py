@@ -89,6 +89,14 @@ async def leak_tasks() -> None:
         await asyncio.sleep(0.05)
 
 
+def serve_slowly(stop: threading.Event) -> None:
+    """There is always a request under way, for an alert to be told on."""
+    while not stop.is_set():
+        with trace.get_tracer("shop").start_as_current_span(f"GET /slow?password={SECRET}-slow") as span:
+            span.set_attribute("secret", SECRET)
+            stop.wait(1.0)
+
+
 def on_alert(alert: LeakAlert) -> None:
     """The application's own callback, with an application's own failure."""
     raise RuntimeError(f"{SECRET}-callback could not page with {os.environ['PAGER_TOKEN']}")
@@ -128,6 +136,7 @@ def main(seconds: float) -> None:
     threading.Thread(
         target=leak_threads_and_descriptors, args=(count(), stop), name=f"{SECRET}-main", daemon=True
     ).start()
+    threading.Thread(target=serve_slowly, args=(stop,), daemon=True).start()
     threading.Thread(target=asyncio.run, args=(leak_tasks(),), name=f"{SECRET}-loop", daemon=True).start()
     try:
         serve(seconds)
