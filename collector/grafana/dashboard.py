@@ -124,7 +124,7 @@ def _resident() -> Panel:
     made["size"] = (24, 9)
     red = {"mode": "fixed", "fixedColor": "red"}
     made["fieldConfig"]["overrides"] = [
-        override("/^limit/", {"color": red, "custom.lineStyle": {"fill": "dash"}}),
+        override("/^limit/", {"color": red, "custom.lineStyle": {"fill": "dash"}, "custom.fillOpacity": 0}),
         override("/in 6 h$/", {"custom.lineStyle": {"fill": "dot"}, "custom.fillOpacity": 0}),
         override("/floor/", {"custom.lineWidth": 1, "custom.fillOpacity": 0}),
     ]
