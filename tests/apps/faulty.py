@@ -29,7 +29,7 @@ DEADLINE_S = 30.0
 
 def engine() -> Any:
     standby = MemLeakInstrumentor()._standby
-    return standby.engine if standby is not None else None
+    return standby.load() if standby is not None else None
 
 
 def wait_for(condition: Callable[[], object]) -> None:
