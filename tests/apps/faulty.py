@@ -165,6 +165,7 @@ def exit_in_census() -> None:
     from otel_memleak.diagnosis.census import CensusBudget, _fork, take_census
 
     _heap = [[number] for number in range(300_000)]
+    wait_for_samples(1)
     started, copies = threading.Event(), []
     fork = _fork._quiet_fork
 
