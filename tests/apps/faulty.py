@@ -30,7 +30,7 @@ DEADLINE_S = 30.0
 
 def engine() -> Any:
     standby = MemLeakInstrumentor()._standby
-    return standby.engine if standby is not None else None
+    return standby.load() if standby is not None else None
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -166,6 +166,7 @@ def exit_in_census() -> None:
     from otel_memleak.diagnosis.census import CensusBudget, _fork, take_census
 
     _heap = [[number] for number in range(300_000)]
+    wait_for_samples(1)
     started, copies = threading.Event(), []
     fork = _fork._quiet_fork
 
