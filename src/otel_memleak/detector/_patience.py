@@ -17,8 +17,8 @@ _YOUNG_STRAIGHT = 0.6
 _LONGEST_S = 7.4 * _HOUR
 _STRAIGHT_WITHIN = 0.08
 _CROOKED_PROLONGS = 35.0
-"""What is watched at most: three hours, five at the start of a process, when every quarter of the window grows
-like the whole, and a whole working day when they differ. The day, caches and pools bend within hours."""
+"""What is watched at most: three hours, five at the start of a process, when every quarter of the window
+grows like the whole, and a working day when they differ. The day, caches and pools bend within hours."""
 
 _SHORTEST_WINDOWS = 0.2
 _YOUNG_WINDOWS = 3.0
@@ -70,7 +70,7 @@ class Patience(NamedTuple):
         return max(shortest, factor * doubts * watched)
 
     def most_strength(self, span_s: float, rise_bytes: float, headroom: float, doubts: float = 1.0) -> float:
-        """Time watched over time needed, if nothing else about a rise were doubtful; cheap to know beforehand."""
+        """Time watched over time needed, if nothing else about a rise were doubtful; cheap to know."""
         if self.fixed_s is not None:
             return span_s / (self.fixed_s * math.pow(doubts, _DOUBT_IN_FIXED))
         by_time = span_s / _STRAIGHT_S

@@ -221,7 +221,8 @@ class LeakDetector:
         heard = rss
         # All of them None, asked without calling anything of theirs: a witness may be any object.
         silent = (requests is malloc_in_use_bytes is malloc_kept_bytes is allocated_blocks is file_bytes
-                  is swapped_bytes is threads is asyncio_tasks is cache_entries is cache_room is None)  # fmt: skip
+                  is swapped_bytes is threads is asyncio_tasks is cache_entries is cache_room
+                  is None)  # fmt: skip
         testimony = self._watch.testimony
         if not (silent and testimony.silent):
             said = (requests, malloc_in_use_bytes, malloc_kept_bytes, allocated_blocks, file_bytes,
