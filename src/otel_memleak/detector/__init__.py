@@ -40,7 +40,7 @@ Decisions, with what they bring:
   is watched for three hours, five at the start of a process, and bent growth for up to seven and a half, with
   a steep passage between. Against 3.5 to 7 hours with a flat passage: median delay 7.1 to 6.9 h on the first
   corpus; replayed on recorded features 7.0 to 6.6 h and 8.7 to 7.0 h, precision and recall the same. How far
-  it goes is a choice: 2.5 h (3.75 at the start) brings 5.7 and 6.7 h for one innocent more on the first corpus.
+  it goes is a choice: 2.5 h (3.75 at the start) brings 5.7 and 6.7 h, for one innocent more on the first.
 * Doubts multiply patience, they do not acquit: each is continuous, so that little depends on a threshold. Of
   fourteen that were tried four are left (noise, one step, a pause at the end, youth). Those left out
   (reversals, an uneven start, faster growth before the window, concavity over the whole age, and more)
