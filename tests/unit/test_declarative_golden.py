@@ -50,7 +50,7 @@ def test_the_real_configurator_gives_us_the_same() -> None:
     """Through OpenTelemetry's own reading of such a file, in a process that it configures."""
     path = next(path for path in FILES if path.stem == "0.1-every-setting")
     program = (
-        "from otel_memleak import MemLeakInstrumentor as M; import json; e = M()._engine;"
+        "from otel_memleak import MemLeakInstrumentor as M; import json; e = M()._standby;"
         "print(json.dumps(e.settings._asdict()))"
     )
     environment = {n: v for n, v in os.environ.items() if not n.startswith("OTEL_")}

@@ -227,7 +227,7 @@ def test_patience_is_a_share_of_the_time_left() -> None:
     short, double = patience.needed_s(line, 142.0 * MB), patience.needed_s(line, 152.0 * MB)
 
     assert double == pytest.approx(2.0 * short, rel=0.05)
-    assert patience.needed_s(line, 1e6 * MB) == pytest.approx(3.5 * 3600.0, rel=0.02)
+    assert patience.needed_s(line, 1e6 * MB) == pytest.approx(2.9 * 3600.0, rel=0.02)
 
 
 def test_growth_that_bends_is_watched_longer_where_there_is_room() -> None:
@@ -242,7 +242,7 @@ def test_growth_that_bends_is_watched_longer_where_there_is_room() -> None:
 
     assert crookedness(evidence(line)) < 0.05 < 0.3 < crookedness(evidence(curve))
     assert bent > 1.8 * straight
-    assert young == pytest.approx(1.3 * straight, rel=0.02)
+    assert young == pytest.approx(1.6 * straight, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ _LONGEST_S = 7.4 * _HOUR
 _STRAIGHT_WITHIN = 0.08
 _CROOKED_PROLONGS = 35.0
 """What is watched at most: three hours, five at the start of a process, when every quarter of the window
-grows like the whole, and a whole working day when they differ. The day, caches and pools bend in hours."""
+grows like the whole, and a working day when they differ. The day, caches and pools bend within hours."""
 
 _SHORTEST_WINDOWS = 0.2
 _YOUNG_WINDOWS = 3.0

@@ -25,7 +25,7 @@ from otel_memleak.types import MB, LeakAlert, Severity, State
 _HOUR = 3600.0
 _MOST_BYTES = 2.0**60
 _LATEST_S = 1e12
-_SOON_SPANS = 3.0
+_SOON_SPANS = 4.0
 _FASTER = 1.5
 """Growth that is found already is followed; looked for is only what would be faster by this factor."""
 

@@ -6,13 +6,15 @@ one click leads from the metric to the alert, and by its links to requests of th
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 
 from otel_memleak import semconv
-from otel_memleak.emission.attributes import AttributeValue
+
+if TYPE_CHECKING:
+    from otel_memleak.emission.attributes import AttributeValue
 
 _KEYS: Final = (semconv.ALERT_SEVERITY, semconv.ALERT_REASON)
 
