@@ -16,7 +16,7 @@ both look the same. What is done here about it, in the order of the modules:
                 clock and another explanation), ``_filling`` (bounded caches), ``_track`` (what was said)
 ``_forecast``, ``_pattern``, ``_alerts``, ``_incidents``, ``_rss``   what is said about it, and when
 
-Measured on two labelled corpora (325 series, and about, replayed from recorded features, the 528 of
+Measured on two labelled corpora (325 series, and the 528 of
 ``make bench-detection``; one hour to a week, innocent and leaking; default settings, one configuration for
 all; any alert on an innocent series, or before the onset, is false):
 
@@ -26,7 +26,7 @@ all; any alert on an innocent series, or before the onset, is false):
     innocent accused                       3 of 175   17 of 312
     found with half of the headroom left   0.83       0.70
     dead within ten minutes, found         12 of 12   8 of 8
-    median delay                           6.9 h      7.0 h
+    median delay                           6.9 h      7.1 h
 
 Most leaks that are missed end with their record after a few hours, with less than 40 % of the headroom used;
 most of the innocent accused are caches, pools and data sets that fill in a straight line, and first daily
