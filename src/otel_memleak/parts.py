@@ -9,8 +9,8 @@ HELPERS: Final = ("ctypes", "fnmatch", "resource", *(() if sys.platform.startswi
 """Not ours; used where they are to be had."""
 
 _NAMES: Final = """
-    emission.exemplars emission.alerts clock detector median detector._trend detector._forecast detector._envelope
-    detector._evidence detector._patience types detector._pattern detector._load detector._filling
+    emission.exemplars emission.alerts clock detector median detector._trend detector._forecast
+    detector._envelope detector._evidence detector._patience types detector._pattern detector._load detector._filling
     detector._track detector._rss detector._validation detector._witnesses detector._watch
     detector._progress detector._alerts detector._baseline detector._lives detector.state
     detector._heritage detector._incidents detector._timeline detector.detector diagnosis

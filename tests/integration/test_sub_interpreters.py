@@ -21,9 +21,9 @@ instrumentor = MemLeakInstrumentor()
 instrumentor.instrument(meter_provider=provider, sampling_interval=20)
 pause = threading.Event()
 for _ in range(500):
-    data = reader.get_metrics_data() if instrumentor._engine is not None else None
+    data = reader.get_metrics_data() if instrumentor._standby is not None else None
     metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics] if data else []
-    if metrics or instrumentor._engine is None:
+    if metrics or instrumentor._standby is None:
         break
     pause.wait(0.02)
 print("watched" if any(m.name == "memleak.process.rss" for m in metrics) else "refused", flush=True)
