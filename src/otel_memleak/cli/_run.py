@@ -160,7 +160,10 @@ def _why_nothing(receiver: OtlpReceiver) -> list[str]:
     if reasons:
         return [f"nothing was received: {', '.join(reasons)} is set"]
     if receiver.requests:
-        return ["telemetry was received, but none about memory; is otel-memleak installed for that Python?"]
+        return [
+            "telemetry was received, but none about memory: it ended in the moment before the first sample, "
+            "or otel-memleak is not installed for that Python"
+        ]
     return [
         "nothing was received: the program ended too early, is not Python, "
         "or runs on a Python without otel-memleak"
