@@ -10,15 +10,16 @@ HELPERS: Final = ("ctypes", "fnmatch", "resource", *(() if sys.platform.startswi
 
 _NAMES: Final = """
     emission.exemplars emission.alerts clock detector median detector._trend detector._forecast
-    detector._envelope detector._evidence detector._patience types detector._pattern detector._load detector._filling
-    detector._track detector._rss detector._validation detector._witnesses detector._watch
-    detector._progress detector._alerts detector._baseline detector._lives detector.state
-    detector._heritage detector._incidents detector._timeline detector.detector diagnosis
-    diagnosis._witness probes probes._errors probes._files probes._pages probes._interpreter
-    probes._malloc diagnosis._witnesses diagnosis.findings diagnosis.diagnoser errands last_words status
-    epilogue history overhead probes._rss routes routes._ledger routes.attribution routes.names
-    routes._sampler_tap routes.tally routes.counter routes.watch probes._caches kinds sampler
-    probes._mountinfo probes._cgroup probes._limit surroundings tracing engine
+    detector._envelope detector._evidence detector._patience types detector._pattern detector._load
+    detector._filling detector._track detector._rss detector._validation detector._witnesses
+    detector._watch detector._progress detector._alerts detector._baseline detector._lives
+    detector.state detector._heritage detector._incidents detector._timeline detector.detector
+    diagnosis diagnosis._witness probes probes._errors probes._files probes._pages
+    probes._interpreter probes._malloc diagnosis._witnesses diagnosis.findings diagnosis.diagnoser
+    errands last_words status epilogue history overhead probes._rss routes routes._ledger
+    routes.attribution routes.names routes._sampler_tap routes.tally routes.counter routes.watch
+    probes._caches kinds sampler probes._mountinfo probes._cgroup probes._limit surroundings tracing
+    engine
 """
 
 PARTS: Final = (*HELPERS, *(f"otel_memleak.{name}" for name in _NAMES.split()))
