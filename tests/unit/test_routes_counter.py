@@ -374,7 +374,7 @@ def test_the_leaking_route_is_found_under_sampling(counting: Counting, ratio: fl
     suspects = attribution.suspects()
 
     assert suspects[0].route == "GET /b"
-    assert suspects[0].bytes_per_call == pytest.approx(5000.0, rel=0.02 if not late or ratio == 1.0 else 0.3)
+    assert suspects[0].bytes_per_call == pytest.approx(5000.0, rel=0.02 if not late or ratio == 1.0 else 0.5)
 
 
 def test_fastapi_s_spans_are_counted_by_route_sampled_or_not(counting: Counting) -> None:
