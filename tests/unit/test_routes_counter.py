@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import random
 import sys
 import threading
 import weakref
@@ -355,6 +356,7 @@ def test_a_wrapper_put_on_top_of_ours_survives_us(counting: Counting) -> None:
 @pytest.mark.parametrize("late", [False, True])
 def test_the_leaking_route_is_found_under_sampling(counting: Counting, ratio: float, late: bool) -> None:
     """From spans to a verdict: a tenth of the traces recorded, the same route named, the same bytes."""
+    random.seed(3)  # trace ids come from there, and by them the sampler decides
     tracer, counter = counting(ParentBased(TraceIdRatioBased(ratio)))
     attribution = RouteAttribution()
     rng = Random(5)
@@ -374,7 +376,7 @@ def test_the_leaking_route_is_found_under_sampling(counting: Counting, ratio: fl
     suspects = attribution.suspects()
 
     assert suspects[0].route == "GET /b"
-    assert suspects[0].bytes_per_call == pytest.approx(5000.0, rel=0.02 if not late or ratio == 1.0 else 0.5)
+    assert suspects[0].bytes_per_call == pytest.approx(5000.0, rel=0.02 if not late or ratio == 1.0 else 0.3)
 
 
 def test_fastapi_s_spans_are_counted_by_route_sampled_or_not(counting: Counting) -> None:
