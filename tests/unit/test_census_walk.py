@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import random
 import sys
 import types
 from collections import Counter, OrderedDict, deque
@@ -487,3 +488,38 @@ def test_a_look_from_inside_holds_on_to_few_objects() -> None:
     ]
 
     assert max(held) == 64
+
+
+def mixed_up(depth: int, draw: random.Random) -> object:
+    """A tree of containers and instances of many types, no two paths of it alike."""
+    kids = [mixed_up(depth - 1, draw) for _ in range(draw.randint(1, 3))] if depth else [object()]
+    kind = draw.choice((list, tuple, dict, type))
+    if kind is dict:
+        return {f"k{draw.randint(0, 99)}": kid for kid in kids}
+    if kind is type:
+        holder: Any = type(f"T{draw.randint(0, 300)}", (), {})()
+        holder.kids = kids
+        return holder
+    return kind(kids)
+
+
+@pytest.mark.parametrize("max_nodes", [50, 500])
+def test_shapes_are_bounded_in_a_program_of_countless_shapes(max_nodes: int) -> None:
+    """Law: the walk's own memory is bounded, and objects are counted all the same."""
+    draw = random.Random(1)
+    program = [mixed_up(10, draw) for _ in range(20)]
+    counts: list[int] = []
+    for limit in (max_nodes, 10**6):
+        walker = fenced_in(Walker(may_peek=True, max_nodes=limit))
+        walker.add(walker.root, ".it", program)
+        for _ in walker.run():
+            pass
+        nodes = [walker.root]
+        for node in nodes:
+            nodes.extend(node.children.values())
+        counts.append(sum(node.count + (node.inside.count if node.inside else 0) for node in nodes))
+        if limit == max_nodes:
+            assert max_nodes <= len(nodes) <= 2 * max_nodes + 10
+
+    # Only keys of dicts that share a shape with other collections are left out.
+    assert counts[0] >= 0.8 * counts[1]

@@ -276,11 +276,24 @@ class Walker:
         inside.own_bytes += size
         return True
 
+    def _home_of_others(self, parent: Node) -> Node:
+        """Where what is not told apart is counted: or each shape would grow a tree of such.
+
+        Below such a node nothing is told apart either; and where there are too many of them, the holder
+        is given up as well.
+        """
+        if self._nodes >= 2 * self._max_nodes:
+            return self.root
+        if parent.type_name == MANY_TYPES and parent.parent is not None:
+            return parent.parent
+        return parent
+
     def _child(self, parent: Node, label: str, thing: object, mode: int | None) -> Node:
         kind = self.kinds.of(thing)
         type_name = kind.name
         if self._nodes >= self._max_nodes or len(parent.children) >= 4 * MAX_LABELS:
             label, type_name = ELEMENT, MANY_TYPES
+            parent = self._home_of_others(parent)
         before = len(parent.children)
         child = parent.child(label, type_name, kind.mode if mode is None else mode)
         if len(parent.children) > before:
