@@ -23,3 +23,13 @@ _NAMES: Final = """
 """
 
 PARTS: Final = (*HELPERS, *(f"otel_memleak.{name}" for name in _NAMES.split()))
+
+ON_SUSPICION: Final = (
+    "otel_memleak.diagnosis._resource_reading",
+    "otel_memleak.diagnosis.census",
+    "otel_memleak.diagnosis.investigation",
+    "otel_memleak.diagnosis.origin",
+    "otel_memleak.diagnosis.resources",
+    "otel_memleak.emission.notice",
+)
+"""What an engine fetches when it suspects a leak, with all they need: two megabytes and more."""

@@ -30,6 +30,10 @@ DELAY_S: Final = 5.0
 """After which the engine is loaded; after a sampling interval if that is shorter. One second was too short:
 the launcher of a busy machine was still loading other instrumentations."""
 
+HURRY_S: Final = 1.0
+"""Who samples more often than that wants an answer at once and not an easy start: everything is loaded before
+the program begins, so that a short one is watched as well, and nothing of ours looks like its growth."""
+
 
 class Providers(NamedTuple):
     """OpenTelemetry's providers; None for the global one, now or as soon as it is set."""
@@ -112,9 +116,19 @@ class Standby:
             self._open_spans = inflight.attach(self._providers.tracer_provider)
             if self._open_spans is not None:
                 self._open_spans.enabled = True
-        if not self._dormant and (self.settings.tracemalloc == "on" or _forks_in_c()):
-            self.load()
+        if not self._dormant:
+            self._load_what_cannot_wait()
         self._ticker.start()
+
+    def _load_what_cannot_wait(self) -> None:
+        hurry = self.settings.sampling_interval_seconds < HURRY_S
+        if hurry or self.settings.tracemalloc == "on" or _forks_in_c():
+            self.load()
+        if hurry and self.settings.diagnosis:
+            from otel_memleak.parts import ON_SUSPICION
+
+            with suppress(ImportError):  # it is said where it is missed
+                load(ON_SUSPICION, lambda: True)
 
     def close(self) -> None:
         """Stop watching, within about a second; nothing of it stays referenced by OpenTelemetry."""

@@ -136,6 +136,24 @@ def test_a_trace_of_allocations_begins_at_once(telemetry: InMemoryTelemetry) -> 
     assert not tracemalloc.is_tracing()
 
 
+HURRIED = """
+import sys
+from otel_memleak import MemLeakInstrumentor
+MemLeakInstrumentor().instrument(sampling_interval=int(sys.argv[1]))
+print(sum(f"otel_memleak.{name}" in sys.modules for name in ("engine", "diagnosis.investigation", "emission.notice")))
+"""
+
+
+@pytest.mark.parametrize(("interval_ms", "loaded"), [(250, "3"), (1000, "0"), (60_000, "0")])
+def test_who_samples_many_times_a_second_waits_for_nothing(interval_ms: int, loaded: str) -> None:
+    """Law: a program of a second is watched from its first line, and what we load never looks like its growth."""
+    command = [sys.executable, "-c", HURRIED, str(interval_ms)]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert (done.stdout.strip(), done.stderr) == (loaded, "")
+
+
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [(["uwsgi", "--ini", "x"], True), (["/usr/bin/uwsgi-core"], True), (["python", "-m", "app"], False)],
