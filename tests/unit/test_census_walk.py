@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import random
+import subprocess
 import sys
 import types
 from collections import Counter, OrderedDict, deque
@@ -523,3 +524,40 @@ def test_shapes_are_bounded_in_a_program_of_countless_shapes(max_nodes: int) -> 
 
     # Only keys of dicts that share a shape with other collections are left out.
     assert counts[0] >= 0.8 * counts[1]
+
+
+FREED_TWICE = """
+import asyncio, gc, resource
+import otel_memleak.diagnosis.census as census
+from otel_memleak.diagnosis.census._kinds import referents_of, referents_of_all
+from otel_memleak.diagnosis.census._walk import Walker
+import _asyncio
+
+async def wait():
+    await asyncio.gather(*[asyncio.sleep(0) for _ in range(20)])
+    future = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(future.set_result, 1)
+    await future
+
+asyncio.run(wait())
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+for times in range(3):
+    walker = Walker(may_peek=False, enough=1024)
+    walker.add(walker.root, ".module", [_asyncio])
+    walker.add_global(walker.root, ".module", _asyncio)
+    for _ in walker.run():
+        pass
+    print(len(referents_of(_asyncio)), vars(_asyncio) in referents_of_all([[], _asyncio]))
+    del walker
+gc.collect()
+asyncio.run(wait())
+"""
+
+
+def test_a_module_is_never_asked_what_only_it_knows_of() -> None:
+    """Law: a look leaves the interpreter as it was; CPython 3.12's asyncio gives out objects that are free."""
+    done = subprocess.run(
+        [sys.executable, "-c", FREED_TWICE], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.stderr, done.stdout.split("\n")) == ("", ["1 True"] * 3 + [""])

@@ -6,6 +6,7 @@ are C functions: a metaclass, a property or a ``__class__`` of the application's
 
 from __future__ import annotations
 
+import gc
 import sys
 import types
 from collections import deque
@@ -26,6 +27,9 @@ _HEAP_TYPE: Final = 1 << 9
 _HAS_GC: Final = 1 << 14
 
 Getter = Callable[[Any], Any]
+
+_module_namespaces: Any = vars(types.ModuleType)
+_get_module_namespace: Final[Getter] = _module_namespaces["__dict__"].__get__
 
 
 def _getter(name: str) -> Getter:
@@ -103,6 +107,44 @@ def as_dict(thing: object) -> dict[Any, Any] | None:
     return table if type(thing) is dict else None
 
 
+def subtypes_of(cls: type) -> list[type]:
+    """A type and all that inherit from it."""
+    found = [cls]
+    for one in found:
+        found.extend(type.__subclasses__(one))
+    return found
+
+
+def is_module(thing: object) -> bool:
+    """Whether an object is a module."""
+    return is_kind_of(type(thing), types.ModuleType)
+
+
+def namespace_of(module: object) -> dict[Any, Any] | None:
+    """Globals of a module; None where it is not finished."""
+    return as_dict(_get_module_namespace(module))
+
+
+def referents_of(thing: object) -> list[Any]:
+    """What an object refers to; of a module nothing but its globals.
+
+    A module written in C may visit what only it knows of, and that need not be alive: ``_asyncio`` of
+    CPython 3.12 hands out objects on its free list, and to let go of one of those frees it a second time. The
+    list then is a ring, and the next collection of garbage never ends.
+    """
+    return [namespace_of(thing)] if is_module(thing) else gc.get_referents(thing)
+
+
+def referents_of_all(things: list[Any]) -> list[Any]:
+    """What many objects refer to, with the same exception."""
+    kinds = set(map(id, subtypes_of(types.ModuleType)))
+    modules = [thing for thing in things if id(type(thing)) in kinds]
+    if not modules:
+        return gc.get_referents(*things)
+    others = [thing for thing in things if id(type(thing)) not in kinds]
+    return gc.get_referents(*others) + [namespace_of(module) for module in modules]
+
+
 def length_of(collection: object) -> int:
     """Elements of a builtin collection, or of an instance of its subclass without asking that."""
     for base, length in _LENGTHS:
@@ -120,6 +162,7 @@ class Kind:
         "get_dict",
         "is_class",
         "is_dict",
+        "is_module",
         "mode",
         "module",
         "name",
@@ -136,6 +179,7 @@ class Kind:
         self.ours = self.module == "otel_memleak" or self.module.startswith("otel_memleak.")
         self.is_class = is_kind_of(cls, type)
         self.is_dict = is_kind_of(cls, dict)
+        self.is_module = is_kind_of(cls, types.ModuleType)
         self.mode = self._mode()
         # sys.getsizeof calls __sizeof__ of the type: only when that is C.
         self.sized = is_exactly(_find_in_mro(cls, "__sizeof__"), *_C_METHODS)

@@ -8,7 +8,7 @@ from typing import Final
 from otel_memleak.diagnosis.census._merge import Shape
 from otel_memleak.diagnosis.census._roots import FRAME, MODULE, UNNAMED
 from otel_memleak.diagnosis.census._summary import Row
-from otel_memleak.diagnosis.census._walk import MANY_TYPES
+from otel_memleak.diagnosis.census._tree import MANY_TYPES
 from otel_memleak.wording import shorten
 
 _CONTAINERS: Final = ("dict", "list", "tuple", "set", "frozenset", "mappingproxy", "object")

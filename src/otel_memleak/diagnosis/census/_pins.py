@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import accumulate, chain, repeat, takewhile
 from typing import Any, Final
 
-from otel_memleak.diagnosis.census._kinds import as_dict, is_exactly
+from otel_memleak.diagnosis.census._kinds import as_dict, is_exactly, referents_of_all, subtypes_of
 
 _SMALL_HEAP_BLOCKS: Final = 1_500_000
 """Up to this many allocated blocks, listing all tracked objects takes some milliseconds."""
@@ -86,23 +86,16 @@ def _values(table: object) -> list[Any]:
     return [table] if namespaces is None else list(namespaces.values())
 
 
-def _local_types() -> list[type]:
-    found: list[type] = [_LOCAL]
-    for cls in found:
-        found.extend(type.__subclasses__(cls))
-    return found
-
-
 def _all_locals() -> list[Any]:
     # An instance refers to its type, and the search is one loop in C that keeps nothing alive.
-    wanted = _local_types()
+    wanted = subtypes_of(_LOCAL)
     addresses = {id(cls) for cls in wanted}
     return [thing for thing in gc.get_referrers(*wanted) if _type_address(thing) in addresses]
 
 
 def _near_locals() -> list[Any]:
     """Those a few steps from a module: on a large heap a search of everything would stop the world."""
-    addresses = {id(cls) for cls in _local_types()}
+    addresses = {id(cls) for cls in subtypes_of(_LOCAL)}
     level: list[Any] = list(sys.modules.values())
     seen: set[int] = set()
     found: list[Any] = []
@@ -112,7 +105,7 @@ def _near_locals() -> list[Any]:
             break
         seen.update(map(id, level))
         found.extend(thing for thing in level if _type_address(thing) in addresses)
-        level = gc.get_referents(*level)
+        level = referents_of_all(level)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,8 +13,11 @@ from otel_memleak.diagnosis.census._kinds import (
     as_dict,
     is_exactly,
     is_kind_of,
+    is_module,
     module_of,
+    namespace_of,
     qualname_of,
+    referents_of_all,
 )
 from otel_memleak.diagnosis.census._labels import ELEMENT, MODULE_MAX_NAMES, attribute, namespace_mode
 from otel_memleak.diagnosis.census._marks import Marks
@@ -33,9 +35,6 @@ _OPTIMIZED: Final = 1
 """``CO_OPTIMIZED``: locals live in the frame; without it they are a namespace of the application's making."""
 _CHUNK: Final = 4096
 _EXPORTING: Final = ("opentelemetry.sdk.", "opentelemetry.exporter.")
-
-_module_namespaces: Any = vars(types.ModuleType)
-_get_module_dict: Final[Any] = _module_namespaces["__dict__"].__get__
 
 
 def add_modules(walker: Walker) -> Iterator[None]:
@@ -58,8 +57,8 @@ def _modules() -> list[tuple[str, Any, dict[Any, Any]]]:
     """
     found: list[tuple[int, str, Any, dict[Any, Any]]] = []
     for name, module in list(sys.modules.items()):
-        if type(name) is str and is_kind_of(type(module), types.ModuleType):
-            namespace = as_dict(_get_module_dict(module))
+        if type(name) is str and is_module(module):
+            namespace = namespace_of(module)
             if namespace is not None:
                 found.append((_late(name), name, module, namespace))
     found.sort(key=lambda one: one[0])
@@ -171,7 +170,7 @@ def add_unreached(walker: Walker, tracked: list[object]) -> Iterator[None]:
     referrers.put_all(map(id, unreached))
     yield
     for start in range(0, len(unreached), _CHUNK):
-        referrers.bump_all(map(id, gc.get_referents(*unreached[start : start + _CHUNK])))
+        referrers.bump_all(map(id, referents_of_all(unreached[start : start + _CHUNK])))
         yield
     node = walker.root.child(UNNAMED, UNNAMED, 0)
     node.count = 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+MANY_TYPES: Final = "(other)"
 MAX_DEPTH: Final = 40
 MAX_REPEATS: Final = 3
 """A type met a fourth time on one path is a recursion (a linked list, a tree): it joins its like above."""
@@ -24,6 +25,7 @@ class Node:
         own_bytes: Their shallow size, in bytes.
         pending: Objects not yet looked into.
         by_type: Children by the address of their type; in a struct, by its place as well.
+        has_modules: Whether some of the objects are modules, which must not be traversed.
         by_name: Children of a namespace by attribute name and the address of their type.
     """
 
@@ -35,6 +37,7 @@ class Node:
         "depth",
         "exemplar",
         "fixed_bytes",
+        "has_modules",
         "inside",
         "is_class",
         "is_dict",
@@ -60,6 +63,7 @@ class Node:
         self.sized = True
         self.fixed_bytes = 0
         self.is_dict = False
+        self.has_modules = False
         self.is_class = False
         self.count = 0
         self.looked_into = 0
@@ -92,6 +96,10 @@ class Node:
         if repeats >= MAX_REPEATS or (nearest is not None and self.depth >= MAX_DEPTH):
             return nearest
         return None
+
+    def told_apart(self) -> Node:
+        """The nearest holder whose type is known; below others nothing is told apart."""
+        return self.parent if self.type_name == MANY_TYPES and self.parent is not None else self
 
     @property
     def held_bytes(self) -> int:

@@ -1,7 +1,8 @@
 """Walk the object graph, nearest first, and count every object once where it was first reached.
 
-`gc.get_referents` calls ``tp_traverse`` and nothing else, so no code of the application runs. Objects are
-taken in batches of one shape: the many objects of a leak differ in nothing but their address.
+`gc.get_referents` calls ``tp_traverse`` and nothing else, so no code of the application runs; `referents_of`
+says where even that is too much. Objects are taken in batches of one shape: the many objects of a leak differ in
+nothing but their address.
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from otel_memleak.diagnosis.census._kinds import ATOM, COLLECTION, NAMESPACE, Kinds, length_of
+from otel_memleak.diagnosis.census._kinds import (
+    ATOM,
+    COLLECTION,
+    NAMESPACE,
+    Kinds,
+    length_of,
+    referents_of,
+)
 from otel_memleak.diagnosis.census._labels import ELEMENT, attribute, label_edge
 from otel_memleak.diagnosis.census._marks import GRAIN_BITS, PAGE_BITS, SLOT_MASK, SLOTS, Marks
 from otel_memleak.diagnosis.census._sample import ends_of
-from otel_memleak.diagnosis.census._tree import Node
+from otel_memleak.diagnosis.census._tree import MANY_TYPES, Node
 
 BATCH: Final = 512
 SMALL_BATCH: Final = 16
@@ -30,7 +38,6 @@ PLACES: Final = 128
 MAX_NODES: Final = 150_000
 MAX_LABELS: Final = 512
 """Differently named children one shape may have; what comes later is an element like any other."""
-MANY_TYPES: Final = "(other)"
 INSIDE: Final = "(inside)"
 BIG_BYTES: Final = 64 * 1024
 """Text, numbers and buffers in an attribute count as part of their holder, unless as big as this."""
@@ -184,7 +191,8 @@ class Walker:
         """The other hot loop."""
         by_place, pages, getsizeof = node.by_type, self.marks.pages, sys.getsizeof
         thing: object
-        for place, thing in enumerate(gc.get_referents(holder)):
+        contents = referents_of(holder) if node.has_modules else gc.get_referents(holder)
+        for place, thing in enumerate(contents):
             key = id(type(thing)) * PLACES + (place if place < PLACES else PLACES - 1)
             child = by_place.get(key)
             if child is None:
@@ -266,7 +274,7 @@ class Walker:
                 return False
             if kind.mode == ATOM:
                 continue
-            parts.extend(one for one in gc.get_referents(part) if not marks.get(id(one)))
+            parts.extend(one for one in referents_of(part) if not marks.get(id(one)))
             if len(parts) > SMALL_TREE:
                 return False
         for part in parts:
@@ -276,26 +284,16 @@ class Walker:
         inside.own_bytes += size
         return True
 
-    def _home_of_others(self, parent: Node) -> Node:
-        """Where what is not told apart is counted: or each shape would grow a tree of such.
-
-        Below such a node nothing is told apart either; and where there are too many of them, the holder
-        is given up as well.
-        """
-        if self._nodes >= 2 * self._max_nodes:
-            return self.root
-        if parent.type_name == MANY_TYPES and parent.parent is not None:
-            return parent.parent
-        return parent
-
     def _child(self, parent: Node, label: str, thing: object, mode: int | None) -> Node:
         kind = self.kinds.of(thing)
         type_name = kind.name
         if self._nodes >= self._max_nodes or len(parent.children) >= 4 * MAX_LABELS:
             label, type_name = ELEMENT, MANY_TYPES
-            parent = self._home_of_others(parent)
+            # Each shape would grow a tree of such; where even one for each is too many, all join.
+            parent = parent.told_apart() if self._nodes < 2 * self._max_nodes else self.root
         before = len(parent.children)
         child = parent.child(label, type_name, kind.mode if mode is None else mode)
+        child.has_modules = child.has_modules or kind.is_module
         if len(parent.children) > before:
             self._nodes += 1
             child.sized, child.fixed_bytes, child.is_dict = kind.sized, kind.fixed_bytes, kind.is_dict
