@@ -1,8 +1,8 @@
 """Walk the object graph, nearest first, and count every object once where it was first reached.
 
 `gc.get_referents` calls ``tp_traverse`` and nothing else, so no code of the application runs; where even that
-is too much, see `referents_of`. Objects are taken in batches of one shape: the many objects of a leak differ in
-nothing but their address.
+is too much, see `referents_of`. Objects are taken in batches of one shape: the many objects of a leak differ
+in nothing but their address.
 """
 
 from __future__ import annotations
