@@ -239,15 +239,25 @@ class Kinds:
 
     Keyed by address, because a metaclass may define ``__hash__`` or ``__eq__``; each `Kind` keeps its type
     alive, so that an address cannot be used again.
+
+    Args:
+        most: Types that may be remembered, half a kilobyte each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self._by_address: dict[int, Kind] = {}
+        self._most = most
 
     def of(self, thing: object) -> Kind:
-        """The kind of an object."""
+        """The kind of an object.
+
+        Raises:
+            MemoryError: There are more types than may be remembered.
+        """
         cls = type(thing)
         kind = self._by_address.get(id(cls))
         if kind is None:
+            if len(self._by_address) >= self._most:
+                raise MemoryError
             kind = self._by_address[id(cls)] = Kind(cls)
         return kind

@@ -36,6 +36,7 @@ END: Final = 128
 PLACES: Final = 128
 """Places of a struct that are told apart."""
 MAX_NODES: Final = 150_000
+MAX_TYPES: Final = 100_000
 MAX_LABELS: Final = 512
 """Differently named children one shape may have; what comes later is an element like any other."""
 INSIDE: Final = "(inside)"
@@ -60,7 +61,7 @@ class Walker:
     def __init__(self, *, may_peek: bool, max_nodes: int = MAX_NODES, enough: int | None = None) -> None:
         self.root = Node(None, "", "", ATOM)
         self.marks = Marks()
-        self.kinds = Kinds()
+        self.kinds = Kinds(MAX_TYPES)
         self._may_peek = may_peek
         self._max_nodes = max_nodes
         self._enough = enough
