@@ -88,6 +88,12 @@ SERVERS = {
     "celery-threads": Server(f"{CELERY} -P threads"),
 }
 
+SHORT_LIVES = {
+    "gunicorn-max-requests": Server(f"{GUNICORN} -w 1 --max-requests 1000"),
+    "celery-max-tasks": Server(f"{CELERY} -c 1 -P prefork --max-tasks-per-child 25"),
+}
+"""One worker at a time that lives for some twenty seconds: the last `-w` and `-c` count."""
+
 
 class Deployment:
     """A server under the launcher, with traffic, and what its workers say of themselves.
@@ -96,8 +102,8 @@ class Deployment:
         answers: The latest answer of every worker, by pid.
     """
 
-    def __init__(self, name: str, folder: Path, *, leaky: bool) -> None:
-        self.server = SERVERS[name]
+    def __init__(self, server: Server, folder: Path, *, leaky: bool, **environment: str) -> None:
+        self.server = server
         self.answers: dict[int, dict[str, Any]] = {}
         self._stop = threading.Event()
         self._folder = folder
@@ -106,7 +112,9 @@ class Deployment:
         words = self.server.command.format(port=port).split()
         variables = {**VARIABLES, "LEAKY": str(int(leaky)), "CELERY_FOLDER": str(folder)}
         command = [str(BIN / words[0]), *words[1:]]
-        self.service = Service(command=command, **{**variables, **dict(self.server.environment)})
+        self.service = Service(
+            command=command, **{**variables, **dict(self.server.environment), **environment}
+        )
         ask = self._task_asker() if words[0] == "celery" else lambda: _get(port)
         self._clients = [threading.Thread(target=self._keep_asking, args=(ask,)) for _ in range(CLIENTS)]
         for client in self._clients:

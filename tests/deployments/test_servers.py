@@ -83,8 +83,8 @@ def test_every_worker_speaks_for_itself(name: str, tmp_path: Path) -> None:
     A worker's gauge shows the worker's own resident memory, which differs from the master's by 60 MB.
     """
     with (
-        Deployment(name, tmp_path / "leaky", leaky=SERVERS[name].leaks) as leaky,
-        Deployment(name, tmp_path / "healthy", leaky=False) as healthy,
+        Deployment(SERVERS[name], tmp_path / "leaky", leaky=SERVERS[name].leaks) as leaky,
+        Deployment(SERVERS[name], tmp_path / "healthy", leaky=False) as healthy,
     ):
         for deployment in (leaky, healthy):
             wait_until_every_worker_exports(deployment)
