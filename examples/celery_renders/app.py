@@ -8,18 +8,41 @@ directory, so that nothing needs to be installed: ``BROKER_DIR``, else ``/tmp/ce
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES, filesystem
+from kombu.utils.json import dumps
 
 THUMBNAIL_BYTES = 16 * 1024
 FIXED = os.environ.get("FIXED") == "1"
 BROKER = Path(os.environ.get("BROKER_DIR", "/tmp/celery_renders"))
 
+
+
+class Channel(filesystem.Channel):
+    """Messages appear whole: an empty one, read before it was written, ends a worker."""
+
+    def _put(self, queue: str, payload: object, **options: Any) -> None:
+        part = BROKER / f"{uuid4()}.part"
+        part.write_text(dumps(payload), encoding="utf-8")
+        part.rename(BROKER / f"{time.time_ns()}_{part.stem}.{queue}.msg")
+
+
+class Transport(filesystem.Transport):
+    """A directory as the broker."""
+
+    Channel = Channel
+
+
 BROKER.mkdir(parents=True, exist_ok=True)
-app = Celery("app", broker="filesystem://")
+TRANSPORT_ALIASES["directory"] = f"{__name__}:Transport"
+app = Celery("app", broker="directory://")
 app.conf.update(
     broker_transport_options={
         "data_folder_in": str(BROKER),
