@@ -10,13 +10,14 @@ type, and the fields are as old as the SDK.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 from weakref import ref
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.trace import SpanKind, TracerProvider
+from opentelemetry.trace import SpanContext, SpanKind, TracerProvider
 
 from otel_memleak import forks
 from otel_memleak.guard import Guard
@@ -24,6 +25,9 @@ from otel_memleak.per_provider import PerProvider
 
 CAPACITY: Final = 1024
 """Open local roots remembered at most."""
+
+MANY: Final = 64
+"""Calls of one name put down before somebody settles them."""
 
 _SWEPT_AFTER: Final = 256
 
@@ -38,25 +42,29 @@ class OpenSpans:
 
     A beginning is appended and nothing is done at an end, because a dictionary from which every request takes
     out what it has put in is made anew every few requests, at the price of everything else. Instead what has
-    ended is swept out whenever 256 more have begun, a few nanoseconds for each.
+    ended is swept out now and then, a few nanoseconds for each.
     """
 
     def __init__(self) -> None:
         self.refs: Final[list[ref[Span]]] = []
-        self.enough = _SWEPT_AFTER
-        """How many references are a reason to sweep."""
+        self._enough = _SWEPT_AFTER
         self._lock = threading.Lock()
+
+    def tidy(self) -> None:
+        """Sweep if 256 more have begun; to be called often enough."""
+        if len(self.refs) >= self._enough:
+            self.sweep()
 
     def sweep(self) -> list[Span]:
         """Forget what has ended and what is too much; return what is left, in order of beginning."""
         if not self._lock.acquire(blocking=False):  # whoever is sweeping already does it for everybody
-            return _recording(self.refs)
+            return _recording(self.refs[:])
         try:
             known = len(self.refs)
             spans = _recording(self.refs[:known])
             # In one step, since other threads append meanwhile.
             self.refs[:known] = [ref(span) for span in spans]
-            self.enough = len(spans) + _SWEPT_AFTER
+            self._enough = len(spans) + _SWEPT_AFTER
             return spans
         finally:
             self._lock.release()
@@ -68,12 +76,12 @@ class OpenSpans:
 
 
 def _recording(refs: list[ref[Span]]) -> list[Span]:
-    alive = (known() for known in tuple(refs))
-    return [span for span in alive if span is not None and span.is_recording()][:CAPACITY]
+    alive = [span for known in refs if (span := known()) is not None]
+    return [span for span in alive if span.is_recording()][:CAPACITY]
 
 
 class EntrySpans(SpanProcessor):
-    """Remembers the local roots that are open, and tells of entries that end.
+    """Remembers the local roots that are open, and counts entries that end.
 
     Local roots have no parent, or one in another process; entries are these and all SERVER and CONSUMER
     spans. The SDK has no way to remove a processor; with nothing to remember and nobody to tell this one does
@@ -83,11 +91,25 @@ class EntrySpans(SpanProcessor):
     def __init__(self) -> None:
         self.guard = Guard()
         """Takes note of failures; nothing is raised into the application."""
-        self.opened: OpenSpans | None = None
-        """Where open local roots are remembered; None: not at all."""
         self.ended: Callable[[ReadableSpan], None] | None = None
-        """Told of each entry that has ended."""
+        """Told of each entry that has ended and is not put down."""
+        self.put_down: Final[dict[str, deque[SpanContext | None]]] = {}
+        """Names of entries that need not be looked at: their contexts are put down here."""
+        self.settle: Callable[[], None] | None = None
+        """Called when 64 of a name have been put down."""
+        self._opened: OpenSpans | None = None
+        self._remember: Callable[[ref[Span]], None] | None = None
         self._began: Callable[[Span], None] | None = None
+
+    @property
+    def opened(self) -> OpenSpans | None:
+        """Where open local roots are remembered; None: not at all."""
+        return self._opened
+
+    @opened.setter
+    def opened(self, opened: OpenSpans | None) -> None:
+        self._opened = opened
+        self._remember = opened.refs.append if opened is not None else None
 
     @property
     def began(self) -> Callable[[Span], None] | None:
@@ -108,42 +130,61 @@ class EntrySpans(SpanProcessor):
                 # uWSGI: the first request of a worker may be the first thing Python does there.
                 if not _mark[0]:
                     forks.notice()
-                opened = self.opened
-                if opened is not None:
-                    refs = opened.refs
-                    refs.append(ref(span))
-                    if len(refs) >= opened.enough:
-                        opened.sweep()
+                remember = self._remember
+                if remember is not None:
+                    remember(ref(span))
         except Exception as error:
             self.guard.swallow("looking at a span that begins", error)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Tell of an entry."""
+        """Count an entry, or tell of it."""
         try:
             kind = span._kind
             if kind is not _SERVER and kind is not _CONSUMER:
                 parent = span._parent
                 if parent is not None and not parent[_IS_REMOTE]:
                     return
-            if self.ended is not None:
+            waiting = self.put_down.get(span._name)
+            if waiting is not None:
+                waiting.append(span._context)
+                if len(waiting) < MANY:
+                    return
+                if self.settle is not None:
+                    self.settle()
+            elif self.ended is not None:
                 self.ended(span)
+            if self._opened is not None:
+                self._opened.tidy()
         except Exception as error:
             self.guard.swallow("looking at a span that ends", error)
 
 
 class _FromTheStart(EntrySpans):
-    """Tells of entries also when they begin."""
+    """Tells of all entries, also when they begin."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember a local root, and tell of an entry."""
         super().on_start(span, parent_context)
         try:
-            parent, kind, began = span._parent, span._kind, self._began
-            local = parent is not None and not parent[_IS_REMOTE]
-            if began is not None and (not local or kind is _SERVER or kind is _CONSUMER):
-                began(span)
+            if self._began is not None and _is_entry(span):
+                self._began(span)
         except Exception as error:
             self.guard.swallow("looking at a span that begins", error)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Tell of an entry."""
+        try:
+            if self.ended is not None and _is_entry(span):
+                self.ended(span)
+                if self._opened is not None:
+                    self._opened.tidy()
+        except Exception as error:
+            self.guard.swallow("looking at a span that ends", error)
+
+
+def _is_entry(span: ReadableSpan) -> bool:
+    parent = span._parent
+    return parent is None or parent[_IS_REMOTE] or span._kind is _SERVER or span._kind is _CONSUMER
 
 
 _attached: Final = PerProvider[EntrySpans]()

@@ -28,6 +28,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, Tracer
 
 from otel_memleak.emission import inflight
+from otel_memleak.entry_spans import MANY, OpenSpans
 from otel_memleak.guard import Guard
 from otel_memleak.routes.attribution import RouteAttribution
 from otel_memleak.routes.counter import RouteCounter, attach
@@ -96,6 +97,22 @@ def test_a_route_known_only_at_the_end_is_the_name(counting: Counting) -> None:
     assert counter.counts() == {"GET /late/{id}": 1}
 
 
+def test_threads_lose_no_call_and_leave_nothing_behind(counting: Counting) -> None:
+    """Names that come again and again are only put down; what waits to be counted, or was open, stays little."""
+    tracer, counter = counting()
+    counter._entries.opened = opened = OpenSpans()
+    threads = [threading.Thread(target=serve, args=(tracer, "/a", 3000)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(opened.refs) < 2 * 256
+    assert len(counter._telling["GET /a"]) < 2 * MANY
+    assert counter.counts() == {"GET /a": 12_000}
+    assert len(counter.recent_contexts("GET /a")) == 3
+
+
 def test_our_own_alerts_are_no_calls() -> None:
     """The root span of an alert must not become a suspect."""
     provider = TracerProvider()
@@ -130,7 +147,7 @@ def test_switched_off_it_counts_nothing_and_holds_nothing(counting: Counting) ->
 
     assert counter.counts() == before
     assert vars(sampler).get("should_sample") is None
-    assert (counter._begun, counter._endings, counter._telling) == ({}, {}, set())
+    assert (counter._begun, counter._endings, counter._telling) == ({}, {}, {})
     assert (counter._entries.began, counter._entries.ended) == (None, None)
 
 

@@ -16,7 +16,7 @@ from otel_memleak.guard import Guard
 from otel_memleak.per_provider import PerProvider
 from otel_memleak.routes import names
 from otel_memleak.routes._sampler_tap import SamplerTap
-from otel_memleak.routes.tally import BATCH, RouteTally, shared_tally
+from otel_memleak.routes.tally import RouteTally, shared_tally
 from otel_memleak.semconv import SCOPE
 
 _SERVER: Final = SpanKind.SERVER
@@ -47,15 +47,13 @@ class RouteCounter:
     def __init__(self, spans: entry_spans.EntrySpans, tally: RouteTally, guard: Guard) -> None:
         self._entries = spans
         self._tally = tally
-        self._pending = tally.pending
-        self._latest = tally.latest
         self._guard = guard
         self._enabled = False
         self._sampler: Sampler | None = None
         self._tap: SamplerTap | None = None
         self._begun: dict[int, str] = {}
         self._endings: dict[str, deque[str]] = {}
-        self._telling: set[str] = set()
+        self._telling = spans.put_down
         self.approximate = False
         """Whether spans are dropped that this counter cannot see."""
 
@@ -71,15 +69,16 @@ class RouteCounter:
         self._enabled = value
         if value:
             self._listen()
-            self._entries.ended = self.ended
+            self._entries.settle, self._entries.ended = self._tally.settle, self.ended
             return
         self._entries.ended = self._entries.began = None
+        self._entries.settle = None
+        self._telling.clear()
         if self._tap:
             self._tap.close()
         self._tap = None
         self._begun.clear()
         self._endings.clear()
-        self._telling.clear()
 
     def watch(self, sampler: Sampler | None) -> None:
         """Count also what this sampler drops, while enabled."""
@@ -105,19 +104,14 @@ class RouteCounter:
             self._guard.swallow("looking at a span", error)
 
     def ended(self, span: ReadableSpan) -> None:
-        """Count an entry. The steps of `RouteTally.count` are repeated: calling it would cost as much."""
+        """Count an entry that is called something else than we would call it, or has not been seen before."""
         try:
-            name = span._name
-            if name not in self._telling:
-                kind = span.kind
-                if kind is _INTERNAL and _is_ours(span):
-                    return
-                name = self._final_name(span, kind)
-            self._latest[name] = context = span._context
-            pending = self._pending
-            pending.append(name)
-            if len(pending) >= BATCH:
-                self._tally.settle()
+            kind = span.kind
+            if kind is _INTERNAL and _is_ours(span):
+                return
+            name = self._final_name(span, kind)
+            context = span.get_span_context()
+            self._tally.count(name, context)
             if self._begun and context is not None:
                 self._learn(self._begun.pop(context.span_id, None), name)
         except Exception as error:
@@ -156,8 +150,8 @@ class RouteCounter:
     def _final_name(self, span: ReadableSpan, kind: SpanKind) -> str:
         name = names.of_span(span.name, _plain(span.attributes), kind is _SERVER)[: names.LONGEST]
         # Most spans are called what we would call them; of those, the attributes need not be looked at again.
-        if name == span.name and "/" in name and len(self._telling) < _NAMES_REMEMBERED:
-            self._telling.add(name)
+        if name == span.name and "/" in name and (waiting := self._tally.waiting(name)) is not None:
+            self._telling[name] = waiting
         return name
 
     def _learn(self, begun: str | None, ended: str) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CONTEXTS_PER_ROUTE: Final = 3
 BATCH: Final = 256
 _BACKLOG: Final = 64 * BATCH
+_MOST_WAITING: Final = 64
 _CALLS_UNTIL_HALVED: Final = 1 << 16
 _SAMPLED: Final = 1
 
@@ -44,8 +45,9 @@ class RouteTally:
     A call is counted once, at once and for good: under its name if that has a place by then, else with the
     rest. A name that loses its place takes its calls with it, so the rest never jumps.
 
-    The request path only appends to a queue, which is atomic. Every 256 calls one thread empties it, and no
+    The request path only appends to a queue, which is atomic. When that is long one thread empties it, and no
     thread ever waits for another: a span may end inside a finalizer, in a thread that is counting already.
+    Names that come again and again have a queue of their own, see :meth:`waiting`.
 
     Args:
         capacity: Names told apart.
@@ -62,6 +64,7 @@ class RouteTally:
         """Names of calls that are still to be counted."""
         self.latest: Final[dict[str, SpanContext | None]] = {}
         """A recent span of each of them: one is enough to link to."""
+        self._waiting: dict[str, deque[SpanContext | None]] = {}
         self._slots: dict[str, _Slot] = {}
         self._other = 0
         self._total = 0
@@ -77,10 +80,19 @@ class RouteTally:
         if len(self.pending) >= BATCH:
             self.settle()
 
+    def waiting(self, name: str) -> deque[SpanContext | None] | None:
+        """Where to append the context of each call of this name instead of counting it, and then to settle.
+
+        Returns:
+            None when 64 names have such a queue already.
+        """
+        known = self._waiting.get(name)
+        if known is None and len(self._waiting) < _MOST_WAITING:
+            known = self._waiting.setdefault(name, deque(maxlen=_BACKLOG))
+        return known
+
     def settle(self) -> None:
-        """Work off the queue, unless another thread is doing so."""
-        if not self.pending:
-            return
+        """Work off the queues, unless another thread is doing so."""
         lock = self._lock  # after a fork it may be replaced while this thread is at work
         if lock.acquire(blocking=False):
             try:
@@ -120,10 +132,15 @@ class RouteTally:
         for raw, calls in Counter(starmap(self.pending.popleft, repeat((), waiting))).items():
             self._add(raw, calls)
         for raw in tuple(self.latest):
-            context = self.latest.pop(raw, None)
-            slot = self._slots.get(raw) or self._slots.get(collapse(raw))
-            if slot and context and context.trace_flags & _SAMPLED:
-                slot.contexts.append(context)
+            self._remember(raw, self.latest.pop(raw, None))
+        for raw, contexts in tuple(self._waiting.items()):
+            if contexts:
+                calls = len(contexts)
+                recent = deque(starmap(contexts.popleft, repeat((), calls)), CONTEXTS_PER_ROUTE)
+                self._add(raw, calls)
+                for context in recent:
+                    self._remember(raw, context)
+                waiting += calls
         self._total += waiting
         self._until_halved -= waiting
         if self._until_halved <= 0:
@@ -137,6 +154,12 @@ class RouteTally:
             slot.calls += calls
         else:
             self._other += calls
+
+    def _remember(self, raw: str, context: SpanContext | None) -> None:
+        if context and context.trace_flags & _SAMPLED:
+            slot = self._slots.get(raw) or self._slots.get(collapse(raw))
+            if slot:
+                slot.contexts.append(context)
 
     def _find(self, name: str) -> _Slot:
         slot = self._slots.get(name)
