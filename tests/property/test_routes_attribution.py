@@ -59,6 +59,44 @@ def test_the_leaking_route_is_found_whatever_the_traffic(seed: int) -> None:
     )
 
 
+@given(
+    SEEDS,
+    st.floats(0.1, 300.0),
+    st.sampled_from([0.25, 15.0, 60.0]),
+    st.floats(0.0, 0.1),
+    st.floats(30.0, 30_000.0),
+    st.sampled_from([4096, 65_536, 1_048_576]),
+    st.sampled_from([0.0, 2e4, 2e5]),
+    st.integers(12, 300),
+)
+@settings(max_examples=100, deadline=None)
+def test_of_steady_traffic_it_is_never_said_that_no_request_leaks(
+    seed: int,
+    calls_per_s: float,
+    interval_s: float,
+    late: float,
+    bytes_per_call: float,
+    page_bytes: int,
+    noise_bytes: float,
+    count: int,
+) -> None:
+    """Two endpoints at a steady pace, one of which leaks: time and calls cannot be told apart.
+
+    Samples are up to a tenth of an interval late, and so are the counts, by another tenth.
+    """
+    rng = Random(seed)
+    attribution = RouteAttribution(sampling_interval_seconds=interval_s)
+    for number in range(count):
+        time_s = (number + late * rng.random()) * interval_s
+        calls = int(calls_per_s * time_s)
+        seen = int(calls_per_s * (time_s + late * rng.random() * interval_s))
+        pages = math.ceil((1e8 + bytes_per_call * calls) / page_bytes)
+        level = pages * page_bytes + abs(rng.gauss(0.0, noise_bytes))
+        attribution.update(time_s, level, {"GET /a": seen, "GET /b": seen // 3})
+
+    assert attribution.verdict != "background"
+
+
 @given(SEEDS, st.sampled_from([0.01, 0.5, 3.0, 1000.0]))
 @settings(max_examples=15, deadline=None)
 def test_scaling_bytes_scales_bytes_per_call(seed: int, scale: float) -> None:

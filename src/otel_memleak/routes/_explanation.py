@@ -2,7 +2,8 @@
 
 Each route is offered as a leak (bytes in proportion to its calls) and as caches that fill with its calls;
 time is offered as a leak in the background and as a warm-up; the sharpest jumps are offered as what they are.
-Whatever is named has beaten all innocent explanations together.
+Whatever is named has beaten all innocent explanations together. Growth is said to follow no request
+only when time has beaten all requests together, and they came unevenly enough for that to mean something.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ class _Contest:
         columns += _jumps(levels_bytes)
         self._routes = range(1, 1 + len(calls))
         self._all_calls = 1 + len(calls)
+        self._count = len(columns)
         self._candidates = [i for i in range(len(columns)) if i != self._all_calls]
+        self._uneven = _uneven(growing[0], growing[1:])
         price = 2.0 * math.log(len(columns)) + 1.0
         self._freedom = math.fsum(weights)
         self._regressions = [Regression(levels_bytes, columns, weights, m, price) for m in MEMORIES]
@@ -107,8 +110,8 @@ class _Contest:
         if innocent.score - model.score >= CLEARLY:
             suspects = self._suspects(model, models)
         verdict: Verdict = "route" if suspects else "unclear"
-        if not suspects and 0 in innocent.terms:
-            timeless = _best(self._models([i for i in self._candidates if i != 0]))
+        if not suspects and 0 in innocent.terms and self._uneven:
+            timeless = _best(self._models(range(1, self._count)))
             if timeless.score - innocent.score >= CLEARLY:
                 verdict = "background"
         drift = (model if suspects else innocent).coefficient(0)
@@ -198,6 +201,16 @@ def _progress(series: Sequence[float]) -> list[float]:
     """From 0 at the first point to 1 at the last."""
     first, whole = series[0], series[-1] - series[0]
     return [(value - first) / whole if whole > 0.0 else 0.0 for value in series]
+
+
+def _uneven(time: Sequence[float], routes: Sequence[Sequence[float]]) -> bool:
+    """Whether every route has run ahead of the clock or behind it, by more than a sample.
+
+    Within a sample nobody knows: memory and calls are not read at the same instant. Of a route that keeps
+    pace with the clock, such as a health check, it cannot be told which of the two growth follows.
+    """
+    lead = [max(abs(a - b) for a, b in zip(time, route)) for route in routes]  # noqa: B905
+    return min(lead, default=0.0) > 1.0 / len(time)
 
 
 def _filling(progress: Sequence[float], rate: float) -> list[float]:

@@ -86,7 +86,10 @@ class RouteAttribution:
 
     @property
     def verdict(self) -> Verdict:
-        """``route``; ``background`` when the growth follows the clock and no request; else ``unclear``."""
+        """``route``; ``background`` when the growth follows the clock and no request; else ``unclear``.
+
+        It is ``unclear``, too, as long as requests keep pace with the clock, or where there are none.
+        """
         return self._explanation().verdict
 
     @property
