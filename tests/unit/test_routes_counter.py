@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import random
+import statistics
 import sys
 import threading
 import weakref
@@ -34,7 +35,7 @@ from otel_memleak.routes.attribution import RouteAttribution
 from otel_memleak.routes.counter import RouteCounter, attach
 from otel_memleak.routes.tally import RouteTally
 from otel_memleak.semconv import SCOPE
-from otel_memleak.types import MB
+from otel_memleak.types import MB, RouteSuspect
 
 Counting = Callable[..., tuple[Tracer, RouteCounter]]
 
@@ -372,28 +373,37 @@ def test_a_wrapper_put_on_top_of_ours_survives_us(counting: Counting) -> None:
 @pytest.mark.parametrize("ratio", [1.0, 0.1])
 @pytest.mark.parametrize("late", [False, True])
 def test_the_leaking_route_is_found_under_sampling(counting: Counting, ratio: float, late: bool) -> None:
-    """From spans to a verdict: a tenth of the traces recorded, the same route named, the same bytes."""
-    random.seed(3)  # trace ids come from there, and by them the sampler decides
-    tracer, counter = counting(ParentBased(TraceIdRatioBased(ratio)))
+    """From spans to a verdict: a tenth of the traces recorded, the same route named, the same bytes.
+
+    Where a dropped span never tells its route the counts are estimates: a tenth off in the middle, less than a third at worst.
+    """
+    exact = not late or ratio == 1.0
+    errors: list[float] = []
+    for seed in range(1, 2 if exact else 10):
+        random.seed(seed)  # trace ids come from there, and by them the sampler decides
+        (suspect,) = _suspects(*counting(ParentBased(TraceIdRatioBased(ratio))), Random(seed), late)
+        assert suspect.route == "GET /b"
+        errors.append(abs(suspect.bytes_per_call / 5000.0 - 1.0))
+
+    assert statistics.median(errors) < (0.02 if exact else 0.1)
+    assert max(errors) < 0.3
+
+
+def _suspects(tracer: Tracer, counter: RouteCounter, rng: Random, late: bool) -> tuple[RouteSuspect, ...]:
+    """Who leaks after forty minutes, in which /b left 5000 bytes a call behind."""
     attribution = RouteAttribution()
-    rng = Random(5)
     leaked = 0.0
     for minute in range(40):
-        for route in ("/a", "/b", "/c"):
-            calls = rng.randrange(20, 400)
-            leaked += 5000.0 * calls * (route == "/b")
-            for _ in range(calls):
-                attributes = {"http.method": "GET", "http.route": route}
-                name = "GET" if late else f"GET {route}"
-                start = None if late else attributes
-                with tracer.start_as_current_span(name, kind=SpanKind.SERVER, attributes=start) as span:
-                    span.set_attributes(attributes)
+        calls = [route for route in ("/a", "/b", "/c") for _ in range(rng.randrange(20, 400))]
+        rng.shuffle(calls)
+        leaked += 5000.0 * calls.count("/b")
+        for route in calls:
+            attributes = {"http.method": "GET", "http.route": route}
+            name, start = ("GET", None) if late else (f"GET {route}", attributes)
+            with tracer.start_as_current_span(name, kind=SpanKind.SERVER, attributes=start) as span:
+                span.set_attributes(attributes)
         attribution.update(60.0 * minute, 100.0 * MB + leaked, counter.counts())
-
-    suspects = attribution.suspects()
-
-    assert suspects[0].route == "GET /b"
-    assert suspects[0].bytes_per_call == pytest.approx(5000.0, rel=0.02 if not late or ratio == 1.0 else 0.3)
+    return attribution.suspects()
 
 
 def test_fastapi_s_spans_are_counted_by_route_sampled_or_not(counting: Counting) -> None:

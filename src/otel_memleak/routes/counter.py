@@ -24,7 +24,7 @@ _CONSUMER: Final = SpanKind.CONSUMER
 _INTERNAL: Final = SpanKind.INTERNAL
 _OPEN_REMEMBERED: Final = 1024
 _NAMES_REMEMBERED: Final = 64
-_ENDS_REMEMBERED: Final = 64
+_ENDS_REMEMBERED: Final = 16  # more smear the mix of traffic over time, fewer know it too roughly
 
 
 class RouteCounter:
