@@ -3,12 +3,14 @@
 Spans of three providers in turn: one with a processor, as every application that exports has; one with a second
 processor that does nothing, which is what the SDK charges for any; one with ours, remembering what is open and
 counting routes. An entry is a SERVER span without a parent, an inner span a child of it. ``--instructions``
-counts with callgrind as well: a figure that does not depend on who else is busy (needs valgrind; minutes).
+counts with callgrind as well, spans and whole requests of the traced ASGI application, called without a server: a
+figure that does not depend on who else is busy (needs valgrind; minutes).
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import re
 import statistics
@@ -26,7 +28,7 @@ from otel_memleak.emission import inflight
 from otel_memleak.guard import Guard
 from otel_memleak.routes import counter
 
-from .requests import CASES, Nothing
+from .requests import BARE_BLOCK, CASES, Nothing, called, traced
 
 BLOCK: Final = 100
 COUNTED: Final = 2000
@@ -37,6 +39,11 @@ def make_provider(case: str) -> TracerProvider:
     """A provider with an application's processor, and what the case adds to it."""
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(Nothing())
+    return complete(provider, case)
+
+
+def complete(provider: TracerProvider, case: str) -> TracerProvider:
+    """The provider with what the case adds to it."""
     if case == "nothing":
         provider.add_span_processor(Nothing())
     if case == "with":
@@ -63,6 +70,19 @@ def spans(case: str, kind: str) -> Callable[[int], None]:
             tracer.start_span("SELECT", inside, SpanKind.CLIENT, attributes).end()
 
     return entries if kind == "entry" else inner
+
+
+def requests(case: str) -> Callable[[int], None]:
+    """Calls the traced application so many times."""
+    application, provider = traced(1.0)
+    complete(provider, case)
+    block = called(application)
+
+    async def serve(count: int) -> None:
+        for _ in range(count // BARE_BLOCK):
+            await block()
+
+    return lambda count: asyncio.run(serve(count))
 
 
 def timed(kind: str, rounds: int) -> dict[str, list[float]]:
@@ -112,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if options.child:
         case, kind, count = options.child
-        spans(case, kind)(int(count))
+        work = requests(case) if kind == "request" else spans(case, kind)
+        work(int(count))
         return
     for kind in KINDS:
         found = timed(kind, options.rounds)
@@ -122,11 +143,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             added = [a - b for a, b in zip(found[case], found["without"], strict=True)]
             low, median, high = statistics.quantiles(added, n=4)
             print(f"  {case:>7}: {median:+.2f} µs (middle half {low:+.2f} to {high:+.2f})", flush=True)
-        if options.instructions:
-            instructions = {case: counted(case, kind) for case in CASES}
-            print(
-                "  " + ", ".join(f"{count:,.0f} instructions {case}" for case, count in instructions.items())
-            )
+    for kind in (*KINDS, "request") if options.instructions else ():
+        found = {case: counted(case, kind) for case in CASES}
+        said = (f"{count:,.0f} {case} ({found['without'] / count:.4f})" for case, count in found.items())
+        print(f"{kind}, instructions: " + ", ".join(said), flush=True)
 
 
 if __name__ == "__main__":
