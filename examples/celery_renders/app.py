@@ -24,7 +24,6 @@ FIXED = os.environ.get("FIXED") == "1"
 BROKER = Path(os.environ.get("BROKER_DIR", "/tmp/celery_renders"))
 
 
-
 class Channel(filesystem.Channel):
     """Messages appear whole: an empty one, read before it was written, ends a worker."""
 
