@@ -115,6 +115,11 @@ def subtypes_of(cls: type) -> list[type]:
     return found
 
 
+def type_address(thing: object) -> int:
+    """Where the type of an object is."""
+    return id(type(thing))
+
+
 def is_module(thing: object) -> bool:
     """Whether an object is a module."""
     return is_kind_of(type(thing), types.ModuleType)
@@ -138,10 +143,10 @@ def referents_of(thing: object) -> list[Any]:
 def referents_of_all(things: list[Any]) -> list[Any]:
     """What many objects refer to, with the same exception."""
     kinds = set(map(id, subtypes_of(types.ModuleType)))
-    modules = [thing for thing in things if id(type(thing)) in kinds]
+    modules = [thing for thing in things if type_address(thing) in kinds]
     if not modules:
         return gc.get_referents(*things)
-    others = [thing for thing in things if id(type(thing)) not in kinds]
+    others = [thing for thing in things if type_address(thing) not in kinds]
     return gc.get_referents(*others) + [namespace_of(module) for module in modules]
 
 

@@ -16,7 +16,13 @@ from collections.abc import Callable
 from itertools import accumulate, chain, repeat, takewhile
 from typing import Any, Final
 
-from otel_memleak.diagnosis.census._kinds import as_dict, is_exactly, referents_of_all, subtypes_of
+from otel_memleak.diagnosis.census._kinds import (
+    as_dict,
+    is_exactly,
+    referents_of_all,
+    subtypes_of,
+    type_address,
+)
 
 _SMALL_HEAP_BLOCKS: Final = 1_500_000
 """Up to this many allocated blocks, listing all tracked objects takes some milliseconds."""
@@ -90,7 +96,7 @@ def _all_locals() -> list[Any]:
     # An instance refers to its type, and the search is one loop in C that keeps nothing alive.
     wanted = subtypes_of(_LOCAL)
     addresses = {id(cls) for cls in wanted}
-    return [thing for thing in gc.get_referrers(*wanted) if _type_address(thing) in addresses]
+    return [thing for thing in gc.get_referrers(*wanted) if type_address(thing) in addresses]
 
 
 def _near_locals() -> list[Any]:
@@ -104,13 +110,9 @@ def _near_locals() -> list[Any]:
         if len(seen) + len(level) > _NEAR_OBJECTS:
             break
         seen.update(map(id, level))
-        found.extend(thing for thing in level if _type_address(thing) in addresses)
+        found.extend(thing for thing in level if type_address(thing) in addresses)
         level = referents_of_all(level)
     return found
-
-
-def _type_address(thing: object) -> int:
-    return id(type(thing))
 
 
 def _is_worth_a_look(thing: Any) -> bool:
