@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from typing import Protocol
 
-class Clock(Protocol):
-    """What the engine needs to know of time."""
+    class Clock(Protocol):
+        """What the engine needs to know of time."""
 
-    def monotonic_s(self) -> float:
-        """Seconds that never go back."""
-        ...
+        def monotonic_s(self) -> float:
+            """Seconds that never go back."""
+            ...
 
-    def unix_s(self) -> float:
-        """Seconds since the Unix epoch."""
-        ...
+        def unix_s(self) -> float:
+            """Seconds since the Unix epoch."""
+            ...
 
 
 class SystemClock:

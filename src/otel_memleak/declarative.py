@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import make_dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 from otel_memleak.guard import say_quietly
+from otel_memleak.records import NamedTuple
 from otel_memleak.settings import SETTINGS
 
 
@@ -47,13 +48,6 @@ def __getattr__(name: str) -> Any:
     if name != "MemLeakConfig":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return globals().setdefault(name, _make_config())
-
-
-class ConfigOnDemand:
-    """As a class attribute: the configuration's dataclass, made when it is first asked for."""
-
-    def __get__(self, instance: object, owner: type | None = None) -> type:
-        return cast(type, __getattr__("MemLeakConfig"))
 
 
 def split(options: dict[str, object]) -> tuple[dict[str, object], dict[str, object]]:

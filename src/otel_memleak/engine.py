@@ -13,33 +13,38 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Literal
 
 from otel_memleak import forks
-from otel_memleak.clock import Clock
 from otel_memleak.detector import LeakDetector
-from otel_memleak.diagnosis.diagnoser import Diagnoser
-from otel_memleak.diagnosis.findings import RouteFindings
-from otel_memleak.emission.alerts import Alerts
-from otel_memleak.emission.metrics import Metrics
-from otel_memleak.epilogue import Epilogue
+from otel_memleak.diagnosis._witnesses import Witnessing
 from otel_memleak.guard import Guard, say_quietly
 from otel_memleak.history import History
+from otel_memleak.last_words import Approach
+from otel_memleak.loading import load, undisturbed
 from otel_memleak.overhead import Overhead, share_at
+from otel_memleak.parts import DIAGNOSER, ON_ALERT
 from otel_memleak.probes import (
     BlockCounter,
     Resident,
     read_tracemalloc_bytes,
 )
-from otel_memleak.routes.watch import RouteWatch
 from otel_memleak.sampler import Sampler, witnesses
 from otel_memleak.settings import Settings
 from otel_memleak.status import Status
 from otel_memleak.surroundings import Surroundings
 from otel_memleak.ticker import Ticker
 from otel_memleak.tracing import Tracing
-from otel_memleak.types import MB, Diagnosis, LeakAlert, MemoryLimit, MonitoringTier, Reason, Severity, State
+from otel_memleak.types import MB, MonitoringTier
 
 if TYPE_CHECKING:
     from otel_memleak.callbacks import Delivery
+    from otel_memleak.clock import Clock
+    from otel_memleak.diagnosis.diagnoser import Diagnoser
+    from otel_memleak.diagnosis.findings import RouteFindings
+    from otel_memleak.emission.alerts import Alerts
+    from otel_memleak.emission.metrics import Metrics
+    from otel_memleak.epilogue import Epilogue
+    from otel_memleak.routes.watch import RouteWatch
     from otel_memleak.state import StateKeeper
+    from otel_memleak.types import Diagnosis, LeakAlert, MemoryLimit, Reason, Sample, Severity, State
 
 LIMIT_REFRESH_S: Final = 600.0
 """Limits change under a running container, but seldom, and reading one costs as much as 20 samples."""
@@ -82,7 +87,8 @@ class Engine:
         self._delivery = delivery
         self._surroundings = surroundings or Surroundings()
         self._guard = guard or Guard()
-        self._diagnoser = self._make_diagnoser() if settings.diagnosis else None
+        self._diagnoser: Diagnoser | None = None
+        self._epilogue: Epilogue | None = None
         self._tracing = Tracing(settings.tracemalloc == "on", settings.tracemalloc_frames)
         self._excluded: dict[str, bool] = {}
         clock, interval_s, path = (
@@ -91,7 +97,6 @@ class Engine:
             settings.state_file,
         )
         self._keeper = _make_keeper(path, clock, self._guard, forked) if path is not None else None
-        self._epilogue = Epilogue(interval_s, clock, alerts, self._keeper, self._count, self._guard)
         self._ticker = ticker or Ticker(
             interval_s, self.tick, self.start_over, self._guard, peek=self.peek, pause_s=lambda: self.pause_s
         )
@@ -110,6 +115,8 @@ class Engine:
         share = share_at(settings.overhead_budget_share, settings.sampling_interval_seconds)
         self._overhead = Overhead(share, settings.sampling_interval_seconds)
         self._postponed: LeakAlert | None = None
+        self._approach = Approach(settings.sampling_interval_seconds)
+        self._witnessing = Witnessing() if settings.diagnosis else None
         self._sampler = Sampler(
             self._surroundings.clock,
             self._guard,
@@ -129,7 +136,7 @@ class Engine:
     @property
     def pause_s(self) -> float:
         """Seconds until somebody should look again, at the latest."""
-        return self._epilogue.approach.pause_s
+        return self._approach.pause_s
 
     @property
     def swallowed_errors(self) -> int:
@@ -143,8 +150,7 @@ class Engine:
         its callbacks: a process has one set of metrics and says a thing once.
         """
         self._tracing.start()
-        exemplars = self._alerts.exemplars if self._alerts is not None else None
-        if self._metrics is not None and not self._metrics.bind(self, exemplars):
+        if self._metrics is not None and not self._metrics.bind(self):
             self._metrics = self._alerts = self._routes = None
             say_quietly(logging.INFO, "otel_memleak exports from this process already; this watch does not")
         self._follow_providers()
@@ -155,7 +161,8 @@ class Engine:
     def stop(self) -> None:
         """Stop watching, within about a second; nothing of it stays referenced by OpenTelemetry."""
         self._ticker.stop()
-        self._epilogue.stop()
+        if self._epilogue is not None:
+            self._epilogue.stop()
         if self._keeper is not None:
             self._keeper.stop()
         if self._diagnoser is not None:
@@ -189,18 +196,16 @@ class Engine:
         detector = self._detector or self._make_detector()
         self._restore(detector)
         self._samples += 1
-        alert = detector.update(sample.time_s, sample.rss_bytes, **witnesses(sample))
+        with undisturbed():  # the first alert, and what leads to it, is put together by modules of its own
+            alert = detector.update(sample.time_s, sample.rss_bytes, **witnesses(sample))
         if sample.rss_bytes is not None:
             self.history.append(sample.time_s, sample.rss_bytes)
             if self._metrics is not None:
                 self._metrics.record(sample.rss_bytes)
             if self._routes is not None:
                 self._routes.observe(sample.time_s, detector.retained_bytes)
-        if self._diagnoser is not None:
-            limit_bytes = self._limit.limit_bytes if self._limit is not None else None
-            self._diagnoser.observe(sample, self._worth(detector.state), limit_bytes)
-            if self._postponed is not None and self._overhead.allows_diagnosis:
-                self._investigate(self._postponed)
+        if self.settings.diagnosis:
+            self._follow(sample, self._worth(detector.state))
         self.status = Status(
             sample=sample,
             limit=self._limit,
@@ -215,7 +220,7 @@ class Engine:
         if alert is not None:
             self._tell(alert)
         if sample.rss_bytes is not None:
-            self._epilogue.look(self._surroundings.clock.monotonic_s(), sample.rss_bytes, self.status)
+            self._look_ahead(sample.rss_bytes, self.status)
         if self._keeper is not None:
             self._keeper.after_sample(urgent=alert is not None)
 
@@ -224,7 +229,24 @@ class Engine:
         if self.status is not None:
             read = self._surroundings.read_rss_bytes()
             rss_bytes = read.rss_bytes if isinstance(read, Resident) else read
-            self._epilogue.look(self._surroundings.clock.monotonic_s(), rss_bytes, self.status)
+            self._look_ahead(rss_bytes, self.status)
+
+    def _look_ahead(self, rss_bytes: int, status: Status) -> None:
+        """Prepare last words when the limit is near, say them at it."""
+        limit_bytes = status.limit.limit_bytes if status.limit is not None else None
+        due = self._approach.look(self._surroundings.clock.monotonic_s(), rss_bytes, limit_bytes)
+        if limit_bytes is not None and (due or self._approach.near(rss_bytes, limit_bytes)):
+            self._have_epilogue().look(rss_bytes, limit_bytes, status, due=due)
+
+    def _follow(self, sample: Sample, state: State) -> None:
+        """Keep what a diagnosis needs to know; have one made when there is something to diagnose."""
+        if self._diagnoser is not None or state in ("suspect", "leaking"):
+            limit_bytes = self._limit.limit_bytes if self._limit is not None else None
+            self._have_diagnoser().observe(sample, state, limit_bytes)
+        elif self._witnessing is not None:
+            self._witnessing.observe(sample, growing=False)
+        if self._postponed is not None and self._overhead.allows_diagnosis:
+            self._investigate(self._postponed)
 
     def _restore(self, detector: LeakDetector) -> None:
         found = self._keeper.found() if self._keeper is not None else None
@@ -245,15 +267,31 @@ class Engine:
         """The state as the diagnoser is told it: beyond the budget growth is followed only."""
         return "leaking" if state == "suspect" and not self._overhead.allows_diagnosis else state
 
-    def _make_diagnoser(self) -> Diagnoser:
-        return Diagnoser(
-            self._surroundings.clock,
-            self.settings.sampling_interval_seconds,
-            self.settings.tracemalloc,
-            self._tell_diagnosis,
-            self._guard,
-            self._find_routes,
-        )
+    def _have_diagnoser(self) -> Diagnoser:
+        if self._diagnoser is None:
+            load(DIAGNOSER, _whatever_it_takes)
+            from otel_memleak.diagnosis.diagnoser import Diagnoser
+
+            self._diagnoser = Diagnoser(
+                self._surroundings.clock,
+                self.settings.sampling_interval_seconds,
+                self.settings.tracemalloc,
+                self._tell_diagnosis,
+                self._guard,
+                self._find_routes,
+                self._witnessing,
+            )
+        return self._diagnoser
+
+    def _have_epilogue(self) -> Epilogue:
+        if self._epilogue is None:
+            load(ON_ALERT, _whatever_it_takes)
+            from otel_memleak.epilogue import Epilogue
+
+            self._epilogue = Epilogue(
+                self._approach, self._surroundings.clock, self._alerts, self._keeper, self._count, self._guard
+            )
+        return self._epilogue
 
     def _make_detector(self) -> LeakDetector:
         settings, limit = self.settings, self._limit
@@ -293,7 +331,7 @@ class Engine:
 
     def _tell(self, alert: LeakAlert) -> None:
         self._count(alert)
-        self._epilogue.hear(alert)
+        self._have_epilogue().hear(alert)
         try:
             self._send(alert)
         except Exception as error:
@@ -307,8 +345,8 @@ class Engine:
 
     def _investigate(self, alert: LeakAlert) -> None:
         self._postponed = None if self._overhead.allows_diagnosis else alert
-        if self._diagnoser is not None and self._postponed is None:
-            self._diagnoser.investigate(alert)
+        if self.settings.diagnosis and self._postponed is None:
+            self._have_diagnoser().investigate(alert)
 
     def _count(self, alert: LeakAlert) -> None:
         if alert.event != "memleak.resolved":
@@ -318,20 +356,22 @@ class Engine:
     def _send(self, alert: LeakAlert) -> None:
         if self._alerts is None:
             return
-        from otel_memleak.emission.notice import Notice  # with what it takes to put it into words
+        from otel_memleak.emission.notice import Notice
 
+        if self._metrics is not None:
+            self._metrics.bind(self, self._alerts.exemplars)
         leak = self._routes if alert.event == "memleak.leak" else None
         routes = leak.suspects() if leak is not None else ()
         related = leak.recent_contexts(routes) if leak is not None else []
         source = self._limit.source if self._limit is not None else None
         now_s = self._surroundings.clock.unix_s()
-        known = self._diagnoser if alert.event == "memleak.leak" else None
-        origin = known.origin(alert.onset_s) if known is not None else None
+        known = alert.event == "memleak.leak" and self.settings.diagnosis
+        origin = self._have_diagnoser().origin(alert.onset_s) if known else None
         self._alerts.send(Notice.of_alert(alert, source, now_s, routes, origin), related)
 
     def _tell_diagnosis(self, diagnosis: Diagnosis) -> None:
         """Runs on the thread of the investigation."""
-        self._epilogue.hear_diagnosis(diagnosis)
+        self._have_epilogue().hear_diagnosis(diagnosis)
         if self._alerts is None:
             return
         from otel_memleak.emission.notice import Notice
@@ -340,6 +380,8 @@ class Engine:
         self._alerts.send(Notice.of_diagnosis(diagnosis, self._surroundings.clock.unix_s()), related)
 
     def _find_routes(self) -> RouteFindings:
+        from otel_memleak.diagnosis.findings import RouteFindings
+
         if self._routes is None:
             return RouteFindings()
         return RouteFindings(self._routes.suspects(), self._routes.in_background)
@@ -350,7 +392,7 @@ class Engine:
         if self._metrics is not None:
             self._metrics.after_fork_in_child()  # first: the reader's new thread must not meet the old locks
         self._begin()
-        self._epilogue.forget()
+        self._epilogue = None
         if self._keeper is not None:
             self._keeper.forget(self._export)
         if self._alerts is not None:
@@ -361,6 +403,10 @@ class Engine:
             self._diagnoser.forget()
         if self._routes is not None:
             self._routes.forget()
+
+
+def _whatever_it_takes() -> bool:
+    return True
 
 
 def _task_counter() -> Callable[[], int | None]:

@@ -187,7 +187,7 @@ def _is_entry(span: ReadableSpan) -> bool:
     return parent is None or parent[_IS_REMOTE] or span._kind is _SERVER or span._kind is _CONSUMER
 
 
-_attached: Final = PerProvider[EntrySpans]()
+_attached: Final[PerProvider[EntrySpans]] = PerProvider()
 
 
 def attach(provider: TracerProvider) -> EntrySpans | None:

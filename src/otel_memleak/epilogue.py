@@ -14,17 +14,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from otel_memleak import semconv
-from otel_memleak.clock import Clock
-from otel_memleak.emission.alerts import Alerts
 from otel_memleak.errands import Errands
 from otel_memleak.guard import Guard
-from otel_memleak.last_words import PREPARED_SHARE, Approach, growth_clause, opening
-from otel_memleak.status import Status
-from otel_memleak.types import Diagnosis, LeakAlert
+from otel_memleak.last_words import PREPARED_SHARE, growth_clause, opening
 
 if TYPE_CHECKING:
+    from otel_memleak.clock import Clock
+    from otel_memleak.emission.alerts import Alerts
     from otel_memleak.emission.notice import Notice
+    from otel_memleak.last_words import Approach
     from otel_memleak.state import StateKeeper
+    from otel_memleak.status import Status
+    from otel_memleak.types import Diagnosis, LeakAlert
 
 THREAD_NAME: Final = "OtelMemleakLastWords"
 FLUSH_TIMEOUT_MS: Final = 2000
@@ -34,7 +35,7 @@ class Epilogue:
     """Has last words ready when the limit is near, and says them.
 
     Args:
-        interval_s: Seconds between two samples.
+        approach: Follows resident memory towards the limit.
         clock: The sample clock.
         alerts: How to tell; None for not at all.
         keeper: Where they are left for the next process; None for nowhere.
@@ -45,7 +46,7 @@ class Epilogue:
 
     def __init__(
         self,
-        interval_s: float,
+        approach: Approach,
         clock: Clock,
         alerts: Alerts | None,
         keeper: StateKeeper | None,
@@ -53,18 +54,12 @@ class Epilogue:
         guard: Guard,
         errands: Errands | None = None,
     ) -> None:
-        self._interval_s = interval_s
         self._clock = clock
         self._alerts = alerts
         self._keeper = keeper
         self._count = count
         self._errands = errands or Errands(THREAD_NAME, guard)
-        self.forget()
-
-    def forget(self) -> None:
-        """Start over, as in a forked child."""
-        self._errands.forget()
-        self.approach = Approach(self._interval_s)
+        self._approach = approach
         self._leak: LeakAlert | None = None
         self._rss: LeakAlert | None = None
         self._diagnosis: Diagnosis | None = None
@@ -92,23 +87,20 @@ class Epilogue:
         """Remember who leaks. Runs on the thread of the investigation."""
         self._diagnosis = diagnosis
 
-    def look(self, now_s: float, rss_bytes: int, status: Status) -> None:
+    def look(self, rss_bytes: int, limit_bytes: int, status: Status, *, due: bool) -> None:
         """Take in a reading of resident memory; prepare last words when the limit is near, say them at it.
 
         Args:
-            now_s: Monotonic seconds.
-            rss_bytes: The reading.
+            rss_bytes: The reading, which the approach has taken in.
+            limit_bytes: The limit that kills.
             status: What was published at the last sample.
+            due: The mark has been crossed.
         """
-        limit_bytes = status.limit.limit_bytes if status.limit is not None else None
-        due = self.approach.look(now_s, rss_bytes, limit_bytes)
-        if limit_bytes is None:
-            return
         if due:
             if self._ready_bytes < PREPARED_SHARE * limit_bytes:  # it came in a leap
                 self._prepare(rss_bytes, limit_bytes, status)
             self._say(rss_bytes, limit_bytes)
-        elif self.approach.near(rss_bytes, limit_bytes):
+        elif self._approach.near(rss_bytes, limit_bytes):
             self._prepare(rss_bytes, limit_bytes, status)
 
     def _prepare(self, rss_bytes: int, limit_bytes: int, status: Status) -> None:

@@ -15,33 +15,33 @@ import os
 import sys
 import weakref
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_memleak import frames
 
+if TYPE_CHECKING:
 
-class Listener(Protocol):
-    """Something with a thread of its own."""
+    class Listener(Protocol):
+        """Something with a thread of its own."""
 
-    def after_fork_in_child(self) -> None:
-        """Start over in a process that has inherited this object but not its thread."""
-        ...
+        def after_fork_in_child(self) -> None:
+            """Start over in a process that has inherited this object but not its thread."""
+            ...
 
-    def stop(self) -> None:
-        """End the thread; the interpreter is about to exit."""
-        ...
+        def stop(self) -> None:
+            """End the thread; the interpreter is about to exit."""
+            ...
 
+    class Holder(Protocol):
+        """Something that must not be in the middle of its work when the process forks."""
 
-class Holder(Protocol):
-    """Something that must not be in the middle of its work when the process forks."""
+        def before_fork(self) -> None:
+            """Wait for it, a moment at most, and keep it from beginning anew; runs in the forking thread."""
+            ...
 
-    def before_fork(self) -> None:
-        """Wait for it, a moment at most, and keep it from beginning anew; runs in the forking thread."""
-        ...
-
-    def after_fork(self) -> None:
-        """Let it go on, in the parent and in the child; runs in the forking thread."""
-        ...
+        def after_fork(self) -> None:
+            """Let it go on, in the parent and in the child; runs in the forking thread."""
+            ...
 
 
 _holders: Final[weakref.WeakSet[Holder]] = weakref.WeakSet()

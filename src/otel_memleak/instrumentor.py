@@ -13,7 +13,6 @@ from opentelemetry.instrumentation.instrumentor import (  # pyright: ignore[repo
     BaseInstrumentor,
 )
 
-from otel_memleak.declarative import ConfigOnDemand, split
 from otel_memleak.guard import Guard, say_quietly
 from otel_memleak.settings import Settings, resolve
 from otel_memleak.vocabulary import MonitoringTier
@@ -21,7 +20,18 @@ from otel_memleak.vocabulary import MonitoringTier
 if TYPE_CHECKING:
     from otel_memleak.standby import Standby
 
+_DECLARATIVE = "otel_memleak.declarative"
 _PROVIDERS = ("tracer_provider", "meter_provider", "logger_provider")
+
+
+class _ConfigOnDemand:
+    """As a class attribute: the configuration's dataclass, made when it is first asked for."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> type:
+        from otel_memleak import declarative
+
+        found: type = declarative.MemLeakConfig
+        return found
 
 
 class MemLeakInstrumentor(BaseInstrumentor):
@@ -48,7 +58,7 @@ class MemLeakInstrumentor(BaseInstrumentor):
     from a configuration file never raises.
     """
 
-    configuration: ClassVar[ConfigOnDemand] = ConfigOnDemand()
+    configuration: ClassVar[_ConfigOnDemand] = _ConfigOnDemand()
     """Shape of the declarative configuration."""
 
     # The base class makes this a singleton whose __init__ runs at every call: no state is set up there.
@@ -61,7 +71,7 @@ class MemLeakInstrumentor(BaseInstrumentor):
     def _instrument(self, **kwargs: Any) -> None:
         on_alert = kwargs.pop("on_alert", None)
         providers = {name: kwargs.pop(name, None) for name in _PROVIDERS}
-        arguments, declared = split(kwargs)
+        arguments, declared = _by_origin(kwargs)
         settings = resolve(arguments, os.environ, declared, _warn)
         if on_alert is not None and not callable(on_alert):
             raise ValueError(f"on_alert={on_alert!r}: must be callable")
@@ -88,6 +98,15 @@ class MemLeakInstrumentor(BaseInstrumentor):
         standby, self._standby = self._standby, None
         if standby is not None:
             standby.close()
+
+
+def _by_origin(options: dict[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """Keywords as ``(arguments given in code, values from the file)``."""
+    if _DECLARATIVE not in sys.modules:
+        return options, {}
+    from otel_memleak.declarative import split
+
+    return split(options)
 
 
 def _warn(message: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from otel_memleak.probes import (
     CacheProbe,
@@ -22,6 +22,7 @@ from otel_memleak.probes import (
     read_malloc,
     read_pages,
 )
+from otel_memleak.records import NamedTuple
 
 CALM_STRIDE: Final = 10
 """While memory is stable, one sample in so many is read in full."""

@@ -8,11 +8,14 @@ locked for ever, ours or one of the standard library, so a fork waits for the mo
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 _LONGEST_WAIT_S: Final = 1.0
 """A fork goes ahead after that: rather a child that is not watched than a parent that hangs."""
@@ -46,16 +49,14 @@ class _Gate:
 _gate: Final = _Gate()
 
 
-@contextmanager
-def undisturbed() -> Generator[None, None, None]:
+def undisturbed() -> AbstractContextManager[object]:
     """Keep forks from happening meanwhile, for a second at most; not to be nested."""
     if not _hooked and hasattr(os, "register_at_fork"):
         _hooked.append(True)
         os.register_at_fork(
             before=_gate.before, after_in_parent=_gate.after_in_parent, after_in_child=_gate.after_in_child
         )
-    with _gate.lock:
-        yield
+    return _gate.lock
 
 
 def load(names: Sequence[str], go_on: Callable[[], bool]) -> bool:
@@ -72,11 +73,13 @@ def load(names: Sequence[str], go_on: Callable[[], bool]) -> bool:
     for name in names:
         if not go_on():
             return False
+        known = name in sys.modules
         with undisturbed():
             try:
                 import_module(name)
             except ImportError:
                 if name.startswith("otel_memleak"):
                     raise
-        pause.wait(_BETWEEN_S)
+        if not known:
+            pause.wait(_BETWEEN_S)
     return True

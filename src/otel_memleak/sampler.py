@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from otel_memleak.clock import Clock
 from otel_memleak.guard import Guard
 from otel_memleak.kinds import Kinds, KindsReader
 from otel_memleak.probes import Resident
 from otel_memleak.types import Sample
+
+if TYPE_CHECKING:
+    from otel_memleak.clock import Clock
 
 T = TypeVar("T")
 

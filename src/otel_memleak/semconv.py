@@ -4,9 +4,11 @@ Dashboards and alert rules depend on these. The README's tables and the instrume
 module, so that none of them can drift from the others.
 """
 
-# Annotations are evaluated: as texts, each would be compiled when a named tuple is made of them.
+from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
+
+from otel_memleak.records import NamedTuple
 
 SCOPE: Final = "otel_memleak"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"

@@ -5,13 +5,14 @@ An argument that cannot be used raises `ValueError` naming it; a value from the 
 is reported once and treated as if it were not there, because telemetry must not keep a service from starting.
 """
 
-# Annotations are evaluated: as texts, each would be compiled when a named tuple is made of them.
+from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, cast
 
 from otel_memleak.environment_variables import PREFIX
+from otel_memleak.records import NamedTuple
 from otel_memleak.vocabulary import MB, MonitoringTier
 
 AlertTarget = Literal["log", "span_event"]

@@ -12,12 +12,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_memleak.emission import inflight
 from otel_memleak.emission.metrics import Metrics
 from otel_memleak.guard import Guard
 from otel_memleak.loading import load, undisturbed
+from otel_memleak.records import NamedTuple
 from otel_memleak.settings import Settings
 from otel_memleak.ticker import Ticker
 
@@ -124,11 +125,12 @@ class Standby:
         hurry = self.settings.sampling_interval_seconds < HURRY_S
         if hurry or self.settings.tracemalloc == "on" or _forks_in_c():
             self.load()
-        if hurry and self.settings.diagnosis:
-            from otel_memleak.parts import ON_SUSPICION
+        if hurry:
+            from otel_memleak.parts import DIAGNOSER, INVESTIGATION, ON_ALERT
 
+            wanted = ON_ALERT + DIAGNOSER + INVESTIGATION if self.settings.diagnosis else ON_ALERT
             with suppress(ImportError):  # it is said where it is missed
-                load(ON_SUSPICION, lambda: True)
+                load(wanted, lambda: True)
 
     def close(self) -> None:
         """Stop watching, within about a second; nothing of it stays referenced by OpenTelemetry."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from otel_memleak.records import NamedTuple
 from otel_memleak.types import MemoryLimit, Reason, Sample, Severity, State
 
 
@@ -32,28 +33,30 @@ class Status(NamedTuple):
     cpu_time_s: float
 
 
-class StatusSource(Protocol):
-    """Where metric callbacks read from. All of it is ready to hand: a callback measures nothing."""
+if TYPE_CHECKING:
 
-    @property
-    def status(self) -> Status | None:
-        """The latest picture; None before the first sample of this process."""
-        ...
+    class StatusSource(Protocol):
+        """Where metric callbacks read from. All of it is ready to hand: a callback measures nothing."""
 
-    @property
-    def alert_counts(self) -> Mapping[tuple[Severity, Reason], int]:
-        """Alerts sent by this process, by severity and reason."""
-        ...
+        @property
+        def status(self) -> Status | None:
+            """The latest picture; None before the first sample of this process."""
+            ...
 
-    @property
-    def swallowed_errors(self) -> int:
-        """Failures swallowed in this process."""
-        ...
+        @property
+        def alert_counts(self) -> Mapping[tuple[Severity, Reason], int]:
+            """Alerts sent by this process, by severity and reason."""
+            ...
 
-    def excludes(self, metric_name: str) -> bool:
-        """Whether the user does not want this metric."""
-        ...
+        @property
+        def swallowed_errors(self) -> int:
+            """Failures swallowed in this process."""
+            ...
 
-    def ensure_alive(self) -> None:
-        """Notice a fork that ran no Python hook; cheap, never raises."""
-        ...
+        def excludes(self, metric_name: str) -> bool:
+            """Whether the user does not want this metric."""
+            ...
+
+        def ensure_alive(self) -> None:
+            """Notice a fork that ran no Python hook; cheap, never raises."""
+            ...

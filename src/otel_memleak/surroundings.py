@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from otel_memleak.clock import Clock, SystemClock
+from otel_memleak.clock import SystemClock
 from otel_memleak.kinds import KindsReader
 from otel_memleak.probes import Resident, RssProbe
 from otel_memleak.probes import read_limit as read_limit_here
 from otel_memleak.types import MemoryLimit
+
+if TYPE_CHECKING:
+    from otel_memleak.clock import Clock
 
 
 class Surroundings:

@@ -7,11 +7,11 @@ the settings.
 Units are part of the names: bytes, seconds, bytes per hour. 1 MB is 1024 × 1024 bytes.
 """
 
-# Annotations are evaluated: as texts, each would be compiled when a named tuple is made of them.
+from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
+from otel_memleak.records import NamedTuple
 from otel_memleak.vocabulary import (
     MB,
     REASONS,
@@ -22,6 +22,9 @@ from otel_memleak.vocabulary import (
     Severity,
     State,
 )
+
+if TYPE_CHECKING:
+    from otel_memleak.verdicts import Diagnosis, LeakAlert, RouteSuspect, Suspect
 
 __all__ = [
     "MB",
@@ -48,59 +51,6 @@ Pattern = Literal["linear", "accelerating", "decelerating", "stepwise", "bursts"
 LimitSource = Literal["cgroup", "rlimit", "configured", "host"]
 AlertEvent = Literal["memleak.leak", "memleak.rss", "memleak.resolved"]
 Origin = Literal["python", "native", "fragmentation", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class LeakAlert:
-    """One thing worth telling a person about the memory of one process.
-
-    Attributes:
-        event: ``memleak.leak`` (growth established, or got worse), ``memleak.rss`` (resident memory
-            crossed a threshold; no claim of a leak) or ``memleak.resolved``.
-        id: Identifies the incident; the same on everything said about it. Unique per process.
-        severity: ``warning`` or ``critical``; on ``memleak.resolved`` the highest it had reached.
-        reason: ``growth`` (the rate itself), ``forecast`` (the limit will be reached) or ``rss``.
-        time_s: Time of the sample that decided, in seconds, on the clock fed to the detector.
-        rss_bytes: Resident memory at that sample, in bytes.
-        baseline_bytes: Median of the first samples spanning the baseline window; None before that.
-        growth_bytes_per_hour: Robust estimate of the retained growth, bytes per hour.
-        growth_bytes_per_hour_low: Lower end of its 95 % interval.
-        growth_bytes_per_hour_high: Upper end of its 95 % interval.
-        confidence: 0 to 1; how sure the verdict is that this growth will not end by itself.
-        growth_bytes_per_request: What a request leaves behind; None where requests are not counted, or growth
-            does not go with them.
-        onset_s: When the growth began, on the clock fed to the detector; None when unknown.
-        growth_bytes: Bytes grown since the onset.
-        limit_bytes: The limit the forecast is made against; None when there is none.
-        time_to_limit_s: Seconds until the limit at the present rate; None when unknown.
-        time_to_limit_low_s: Shorter end of its interval; None when unknown.
-        time_to_limit_high_s: Longer end of its interval; None when unknown or unbounded.
-        pattern: Shape of the growth; None on ``memleak.rss``.
-        threshold_bytes: The threshold that was crossed (``memleak.rss`` only), in bytes.
-        why: One clause naming the rule that fired, for people; never parsed.
-    """
-
-    event: AlertEvent
-    id: str
-    severity: Severity
-    reason: Reason
-    time_s: float
-    rss_bytes: float
-    baseline_bytes: float | None = None
-    growth_bytes_per_hour: float | None = None
-    growth_bytes_per_hour_low: float | None = None
-    growth_bytes_per_hour_high: float | None = None
-    confidence: float | None = None
-    onset_s: float | None = None
-    growth_bytes: float | None = None
-    limit_bytes: float | None = None
-    time_to_limit_s: float | None = None
-    time_to_limit_low_s: float | None = None
-    time_to_limit_high_s: float | None = None
-    pattern: Pattern | None = None
-    threshold_bytes: float | None = None
-    why: str = ""
-    growth_bytes_per_request: float | None = None
 
 
 class MemoryLimit(NamedTuple):
@@ -156,64 +106,11 @@ class Sample(NamedTuple):
     cache_room: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """Something that grows, named without looking at what it holds.
+def __getattr__(name: str) -> Any:
+    # Made when there is something to say: it never comes to that in most processes.
+    if name not in ("Diagnosis", "LeakAlert", "RouteSuspect", "Suspect"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from otel_memleak import verdicts
 
-    Attributes:
-        type: Qualified name of the type that piles up; empty when unknown.
-        owner: Path from a module to the container that holds it, e.g. ``shop.cache:_sessions``; empty when
-            unknown.
-        site: ``file:line`` that allocates it; empty when unknown.
-        growth_bytes_per_hour: Its growth.
-        growth_count_per_hour: Objects per hour; 0 when unknown.
-        share: Its part of the growth of the process, 0 to 1.
-    """
-
-    type: str = ""
-    owner: str = ""
-    site: str = ""
-    growth_bytes_per_hour: float = 0.0
-    growth_count_per_hour: float = 0.0
-    share: float = 0.0
-
-
-class RouteSuspect(NamedTuple):
-    """An entry point whose calls leave memory behind.
-
-    Attributes:
-        route: Span name of the entry point; several that always come together are joined by ``" + "``.
-        bytes_per_call: Bytes retained per call.
-        bytes_per_call_low: Lower end of its 95 % interval.
-        bytes_per_call_high: Upper end of its 95 % interval.
-        approximate: A sampler may drop calls unheard: the ranking holds only if it drops the same share of
-            each route's, and bytes are per recorded call.
-    """
-
-    route: str
-    bytes_per_call: float
-    bytes_per_call_low: float
-    bytes_per_call_high: float
-    approximate: bool = False
-
-
-class Diagnosis(NamedTuple):
-    """What is growing, who holds it, where it comes from.
-
-    Attributes:
-        alert_id: The incident it belongs to.
-        time_s: When it was made, on the sample clock.
-        origin: What kind of memory grows.
-        suspects: At most five, worst first.
-        routes: At most five, worst first.
-        advice: One clause a person can act on; empty when there is none.
-        limits: What could not be looked at, in words; empty when nothing was missed.
-    """
-
-    alert_id: str
-    time_s: float
-    origin: Origin
-    suspects: tuple[Suspect, ...] = ()
-    routes: tuple[RouteSuspect, ...] = ()
-    advice: str = ""
-    limits: str = ""
+    globals().update({told.__name__: told for told in verdicts.TOLD})
+    return globals()[name]

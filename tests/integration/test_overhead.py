@@ -39,7 +39,7 @@ def samples(n):
 samples(10)
 before = outside_s(), engine.status.cpu_time_s
 if "census" in sys.argv:
-    engine._diagnoser._start(None)
+    engine._have_diagnoser()._start(None)
     wait_for(lambda: engine._diagnoser._thread is None)
 samples(300)
 after = outside_s(), engine.status.cpu_time_s

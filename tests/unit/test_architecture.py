@@ -13,7 +13,7 @@ ROOT = Path(otel_memleak.__file__).parent
 
 # Lowest first. A module may import from its own package and from lower layers only.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "vocabulary", "types", "guard", "environment_variables", "median", "frames",
+    ("version", "records", "vocabulary", "types", "verdicts", "guard", "environment_variables", "median", "frames",
      "wording"),
     ("semconv", "clock", "settings", "declarative", "history", "messages", "overhead", "status", "detector",
      "probes"),
@@ -33,7 +33,7 @@ LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in name
 
 # Within a layer, who may know whom.
 SIDEWAYS = {
-    ("guard", "wording"), ("types", "vocabulary"), ("sampler", "kinds"), ("surroundings", "kinds"), ("settings", "semconv"),
+    ("guard", "wording"), ("types", "records"), ("types", "vocabulary"), ("types", "verdicts"), ("verdicts", "records"), ("verdicts", "types"), ("sampler", "kinds"), ("surroundings", "kinds"), ("settings", "semconv"),
     ("declarative", "settings"),
 }  # fmt: skip
 

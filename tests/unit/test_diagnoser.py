@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from otel_memleak.diagnosis import diagnoser as module
+from otel_memleak.diagnosis import _witnesses as module
 from otel_memleak.diagnosis import investigation
 from otel_memleak.diagnosis.census import CensusBudget
 from otel_memleak.diagnosis.diagnoser import THREAD_NAME, Diagnoser

@@ -286,7 +286,9 @@ def test_a_clock_that_stands_still_or_goes_back_is_survived() -> None:
 
 def test_a_diagnosis_beyond_the_budget_waits_until_it_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """The leak is told at once; what holds it is looked for when the budget allows, if it leaks still."""
-    process = Process(leaking(2000), CGROUP, sampling_interval=250, baseline_window=5000, patience=20_000)
+    process = Process(
+        leaking(2000), CGROUP, sampling_interval=250, baseline_window=5000, patience=20_000, diagnosis="on"
+    )
     looked: list[str] = []
 
     class Diagnoser:

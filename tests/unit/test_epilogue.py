@@ -54,7 +54,7 @@ class Process:
         self.keeper = self.engine._keeper
         self.errands = AtOnce(self.guard)
         self.engine._keeper._errands = self.errands
-        self.engine._epilogue._errands = AtOnce(self.guard)
+        self.engine._have_epilogue()._errands = AtOnce(self.guard)
         self.alerts.flush = self.flushes.append  # type: ignore[method-assign]
         self.keeper.start(self.engine._export)
 
@@ -77,7 +77,7 @@ class Process:
                 due_s += self.engine.settings.sampling_interval_seconds
             else:
                 self.engine.peek()
-            pause_s = self.engine._epilogue.approach.pause_s
+            pause_s = self.engine.pause_s
             self.clock.advance(min(pause_s, due_s - self.clock.monotonic_s()))
 
     def until_killed(self) -> None:
@@ -186,7 +186,7 @@ def test_what_was_resolved_is_not_brought_up_again(telemetry: InMemoryTelemetry,
 def test_a_state_file_is_no_condition(telemetry: InMemoryTelemetry, path: Path) -> None:
     """Last words go out whether or not anything is kept."""
     process = Process(leaking, telemetry, path)
-    process.engine._keeper = process.engine._epilogue._keeper = None
+    process.engine._keeper = process.engine._have_epilogue()._keeper = None
 
     process.until_killed()
 

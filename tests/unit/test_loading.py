@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from otel_memleak import loading
-from otel_memleak.parts import PARTS
+from otel_memleak.parts import DIAGNOSER, ON_ALERT, PARTS
 
 WAIT_S = 10.0
 
@@ -48,6 +48,83 @@ def test_every_part_comes_after_those_it_needs_and_none_is_missing() -> None:
     assert [name for name, loaded in steps if name.startswith("otel_memleak") and not loaded] == []
     assert {"otel_memleak.standby", "otel_memleak.emission.metrics"} <= set(at_once)
     assert not {name for name in at_once if "detector" in name or "probes" in name or "diagnosis" in name}
+
+
+INCIDENT = """
+import json, sys, time
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+from otel_memleak import MemLeakInstrumentor
+
+told = InMemoryLogRecordExporter()
+logs = LoggerProvider()
+logs.add_log_record_processor(SimpleLogRecordProcessor(told))
+MemLeakInstrumentor().instrument(
+    sampling_interval=250, baseline_window=5000, patience=20_000, memory_limit=1000, overhead_budget=0,
+    meter_provider=MeterProvider(), tracer_provider=TracerProvider(), logger_provider=logs,
+)
+engine = MemLeakInstrumentor()._standby.engine
+engine._ticker.stop()
+now_s, rss_bytes = [0.0], [100 << 20]
+
+class Clock:
+    monotonic_s = unix_s = lambda self: now_s[0]
+engine._surroundings.clock = Clock()
+engine._surroundings.read_rss_bytes = lambda: rss_bytes[0]
+engine._begin()
+
+def ours():
+    return {name for name in sys.modules if name.startswith("otel_memleak")}
+
+def live(seconds, mb_per_s):
+    for _ in range(4 * seconds):
+        now_s[0] += 0.25
+        rss_bytes[0] += int(mb_per_s * 0.25 * 2**20)
+        engine.tick()
+
+def events():
+    return {record.log_record.event_name for record in told.get_finished_logs()}
+
+before = ours()
+live(100, 0)
+live(220, 4)
+deadline = time.monotonic() + 60
+while "memleak.diagnosis" not in events() and time.monotonic() < deadline:
+    time.sleep(0.05)
+rss_bytes[0] = 100 << 20
+live(400, 0)
+MemLeakInstrumentor().uninstrument()
+print(json.dumps([sorted(events()), sorted(ours() - before)]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="snapshots are forked on Linux only")
+def test_who_is_in_a_hurry_has_loaded_all_that_an_incident_takes() -> None:
+    """Law: at short intervals nothing of ours is loaded while growth is watched; it would look like growth.
+
+    From the first suspicion through leak, diagnosis and last words to the end of it.
+    """
+    done = subprocess.run([sys.executable, "-c", INCIDENT], capture_output=True, text=True, check=True)
+    events, later = json.loads(done.stdout)
+
+    assert events == ["memleak.diagnosis", "memleak.leak", "memleak.resolved", "memleak.rss"]
+    # The SDK's locks are held still when the process forks, in the thread that forks, and no sooner.
+    assert later == ["otel_memleak.emission.fork_locks"]
+
+
+@pytest.mark.parametrize("names", [ON_ALERT, DIAGNOSER], ids=["alert", "diagnoser"])
+def test_what_an_incident_takes_is_fetched_step_by_step(names: tuple[str, ...]) -> None:
+    """On the sampling thread as well, others wait for one module at a time."""
+    code = STEPS.replace("import PARTS\n", "import PARTS\nstandby = MemLeakInstrumentor()._standby.load()\n")
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("in PARTS:", f"in {names!r}:")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    _, steps, _ = json.loads(done.stdout)
+
+    assert [name for name, loaded in steps if len(loaded) > 1] == []
 
 
 def test_loading_stops_when_it_is_not_wanted_any_more() -> None:

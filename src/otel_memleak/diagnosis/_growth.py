@@ -1,13 +1,14 @@
 """By how much each witness grew over an incident."""
 
-# Annotations are evaluated: as texts, each would be compiled when a named tuple is made of them.
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations, pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 from otel_memleak.diagnosis._witness import Witness
 from otel_memleak.median import median
+from otel_memleak.records import NamedTuple
 
 _LARGE_BLOCK_BYTES: Final = 8 * 1024
 """Bytes of malloc per new block up to which the blocks account for it. Arrays that an extension loses have
@@ -38,7 +39,7 @@ class Growths(NamedTuple):
     thread_count: int
 
     @classmethod
-    def of(cls, witnesses: Sequence[Witness]) -> "Growths":
+    def of(cls, witnesses: Sequence[Witness]) -> Growths:
         blocks = [witness.allocated_blocks for witness in witnesses]
         in_use = [witness.malloc_in_use_bytes for witness in witnesses]
         threads = [witness.threads for witness in witnesses]

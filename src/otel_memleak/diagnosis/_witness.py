@@ -1,8 +1,8 @@
 """What is read of a process to tell kinds of memory apart."""
 
-# Annotations are evaluated: as texts, each would be compiled when a named tuple is made of them.
+from __future__ import annotations
 
-from typing import NamedTuple
+from otel_memleak.records import NamedTuple
 
 
 class Witness(NamedTuple):

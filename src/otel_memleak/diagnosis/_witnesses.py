@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from otel_memleak.probes import (
 )
 from otel_memleak.types import Sample
 
+_CALM_STRIDE: Final = 10
 _CAPACITY: Final = 64
 _SCALES: Final = (1, 8, 64, 512, 4096)
 _WITNESSES: Final = tuple(name for name in Witness._fields if name != "time_s")
@@ -90,6 +92,34 @@ def _resident(pages: PageReading, rss_bytes: int | None) -> int | None:
     kinds = (pages.anonymous_bytes, pages.file_bytes, pages.shared_bytes)
     known = [kind for kind in kinds if kind is not None]
     return sum(known) if len(known) == len(kinds) else rss_bytes
+
+
+class Witnessing:
+    """Takes a reading for every sample while growth is suspected, else for every tenth; for two threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._series = WitnessSeries()
+        self._samples = 0
+
+    def observe(self, sample: Sample, growing: bool) -> Witness | None:
+        """Take in a sample; None where it was passed over."""
+        self._samples += 1
+        if not growing and (self._samples - 1) % _CALM_STRIDE:
+            return None
+        witness = witness_of(sample)
+        self.offer(witness)
+        return witness
+
+    def offer(self, witness: Witness) -> None:
+        """Take in a reading."""
+        with self._lock:
+            self._series.offer(witness)
+
+    def readings(self, since_s: float) -> list[Witness]:
+        """What there is since then, oldest first."""
+        with self._lock:
+            return self._series.readings(since_s)
 
 
 class WitnessSeries:

@@ -1,7 +1,8 @@
 """Keeps the readings that a diagnosis needs, and has a leak looked into.
 
 Everything that takes time happens on a thread that exists only while a leak is looked into. The sampling
-thread pays for a reading of the witnesses: at every sample while growth is suspected, else at every tenth.
+thread pays for a reading of the witnesses: at every sample while growth is suspected, else at every tenth;
+those that were taken before there was anything to diagnose are handed over.
 """
 
 from __future__ import annotations
@@ -12,23 +13,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from otel_memleak import forks
-from otel_memleak.clock import Clock
-from otel_memleak.diagnosis._witnesses import WitnessSeries, witness_of
+from otel_memleak.diagnosis._witnesses import Witnessing
 from otel_memleak.diagnosis.findings import RouteFindings
 from otel_memleak.guard import Guard
-from otel_memleak.settings import TracemallocMode
-from otel_memleak.types import Diagnosis, LeakAlert, Origin, Sample, State
 
 if TYPE_CHECKING:
+    from otel_memleak.clock import Clock
     from otel_memleak.diagnosis._resource_reading import ResourceReader
     from otel_memleak.diagnosis.census import Census
     from otel_memleak.diagnosis.investigation import Case, Investigation, Tracers
     from otel_memleak.diagnosis.origin import Witness
     from otel_memleak.diagnosis.resources import ResourceReading, ResourceSeries
+    from otel_memleak.settings import TracemallocMode
+    from otel_memleak.types import Diagnosis, LeakAlert, Origin, Sample, State
 
 THREAD_NAME: Final = "OtelMemleakDiagnosis"
 STOP_TIMEOUT_S: Final = 1.0
-_CALM_STRIDE: Final = 10
 _ENOUGH_READINGS: Final = 24
 _BETWEEN_SUSPICIONS: Final = 60.0
 """Sampling intervals between two looks for a mere suspicion."""
@@ -44,6 +44,7 @@ class Diagnoser:
         deliver: Called with every diagnosis, on the thread of the investigation.
         guard: Told of failures.
         routes: Says what is known of the endpoints.
+        witnessing: Readings so far; None for none.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Diagnoser:
         deliver: Callable[[Diagnosis], None],
         guard: Guard,
         routes: Callable[[], RouteFindings] = RouteFindings,
+        witnessing: Witnessing | None = None,
     ) -> None:
         self._clock = clock
         self._interval_s = sampling_interval_s
@@ -63,18 +65,20 @@ class Diagnoser:
         self._routes = routes
         self._tracers: Tracers | None = None
         self._is_loaded = False
-        self.forget()
+        self._begin(witnessing or Witnessing())
 
     def forget(self) -> None:
         """Start over, as in a forked child; what the parent was looking into is the parent's."""
         if self._tracers is not None:
             self._tracers.abandon()
             self._tracers = None
+        self._begin(Witnessing())
+
+    def _begin(self, witnessing: Witnessing) -> None:
         self._lock = threading.Lock()
-        self._witnesses = WitnessSeries()
+        self._witnesses = witnessing
         self._resources: ResourceSeries | None = None
         self._reader: ResourceReader | None = None
-        self._samples = 0
         self._rss_bytes: int | None = None
         self._limit_bytes: int | None = None
         self._thread: threading.Thread | None = None
@@ -93,15 +97,13 @@ class Diagnoser:
         """Take in a sample; called on the sampling thread, returns at once."""
         self._rss_bytes, self._limit_bytes = sample.rss_bytes, limit_bytes
         growing = state in ("suspect", "leaking")
-        if growing or self._samples % _CALM_STRIDE == 0:
-            witness = witness_of(sample)
+        witness = self._witnesses.observe(sample, growing)
+        if witness is not None:
             with self._lock:
-                self._witnesses.offer(witness)
                 if growing:
                     self._count_resources(sample.time_s, witness.threads)
                 elif state == "stable":
                     self._resources = self._reader = None
-        self._samples += 1
         if state == "suspect" and sample.time_s - self._suspected_s > _BETWEEN_SUSPICIONS * self._interval_s:
             self._suspected_s = sample.time_s
             self._start(None)
@@ -149,12 +151,11 @@ class Diagnoser:
         That alone is 7,300 blocks and a megabyte, when growth is first suspected: in the middle of it.
         """
         since_s = since_s if since_s is not None else float("-inf")
-        with self._lock:
-            readings = self._witnesses.readings(since_s)
-            if self._loaded_s > since_s:
-                since = self._witnesses.readings(self._loaded_s)
-                readings = since if len(since) >= _ENOUGH_READINGS else readings
-            return readings
+        readings = self._witnesses.readings(since_s)
+        if self._loaded_s > since_s:
+            since = self._witnesses.readings(self._loaded_s)
+            readings = since if len(since) >= _ENOUGH_READINGS else readings
+        return readings
 
     def resources(self) -> list[ResourceReading]:
         """Counts over the incident, oldest first."""

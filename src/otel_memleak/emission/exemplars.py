@@ -6,12 +6,13 @@ one click leads from the metric to the alert, and by its links to requests of th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 
 from otel_memleak import semconv
+from otel_memleak.records import NamedTuple
 
 if TYPE_CHECKING:
     from otel_memleak.emission.attributes import AttributeValue

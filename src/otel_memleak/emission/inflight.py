@@ -45,7 +45,7 @@ class InflightSpans:
         return len(self._opened.sweep())
 
 
-_attached: Final = PerProvider[InflightSpans]()
+_attached: Final[PerProvider[InflightSpans]] = PerProvider()
 
 
 def attach(provider: TracerProvider | None) -> InflightSpans | None:

@@ -44,8 +44,8 @@ class Slot:
 _ALERTS: Final = "memleak.alerts"
 _NO_CONTEXT: Final = Context()
 _GLOBAL_SLOT: Final = Slot()
-_slots: Final = PerProvider[Slot]()
-_histograms: Final = PerProvider[Histogram]()
+_slots: Final[PerProvider[Slot]] = PerProvider()
+_histograms: Final[PerProvider[Histogram]] = PerProvider()
 
 
 class Metrics:

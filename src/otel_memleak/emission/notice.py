@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from opentelemetry._logs import SeverityNumber
 
 from otel_memleak import semconv
 from otel_memleak.emission.attributes import AttributeValue, alert_attributes, diagnosis_attributes
 from otel_memleak.messages import diagnosis_sentence, sentence
+from otel_memleak.records import NamedTuple
 from otel_memleak.types import Diagnosis, LeakAlert, LimitSource, Origin, RouteSuspect
 
 _SEVERITIES: Final = {"warning": SeverityNumber.WARN, "critical": SeverityNumber.ERROR}

@@ -12,8 +12,10 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import ModuleType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from weakref import ref
+
+from otel_memleak.records import NamedTuple
 
 _LEAST_SIZE: Final = 64
 _MOST_CACHES: Final = 256

@@ -14,10 +14,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from otel_memleak.probes._files import parse_bytes, read_text
 from otel_memleak.probes._mountinfo import CgroupMembership, Mount, parse_memberships, parse_mounts
+from otel_memleak.records import NamedTuple
 
 CgroupVersion = Literal[1, 2]
 

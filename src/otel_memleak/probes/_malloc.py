@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
+
+from otel_memleak.records import NamedTuple
 
 _FIELDS: Final = (
     "arena",

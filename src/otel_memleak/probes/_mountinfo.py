@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
+
+from otel_memleak.records import NamedTuple
 
 _OCTAL_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 

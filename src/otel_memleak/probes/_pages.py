@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Final, NamedTuple
+from typing import Final
 
 from otel_memleak.probes._errors import ProbeError, in_words
 from otel_memleak.probes._files import parse_bytes, read_bytes
+from otel_memleak.records import NamedTuple
 
 _KIB_FIELDS: Final = {
     b"RssAnon": "anonymous_bytes",

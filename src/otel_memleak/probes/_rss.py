@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from otel_memleak.probes._errors import ProbeError, in_words
 from otel_memleak.probes._files import read_line
+from otel_memleak.records import NamedTuple
 
 
 def parse_statm_rss_pages(content: bytes) -> int:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+from otel_memleak.records import NamedTuple
 
 OTHER: Final = "(other)"
 """Name of everything beyond the capacity."""
 
 _MAX_ROWS: Final = 160
 _HALF_LIVES_KEPT: Final = 6.0
+_INTERVALS_IN_A_HALF_LIFE: Final = 720.0
+CAPACITY: Final = 32
 
 
 class Row(NamedTuple):
@@ -34,26 +38,35 @@ class Ledger:
     Counters that fall have been reset, as in every time-series database. A new route takes the column of one
     that has not been called since the first row; without such, it is counted with the rest.
 
+    Buckets begin half a sampling interval wide. After a half-life a row is worth half, after six it goes.
+
     Args:
+        sampling_interval_s: Of the detector.
         capacity: Routes with a column of their own.
-        bucket_s: Width of the first buckets.
-        half_life_s: Of what a row is worth; rows are kept for six of them.
+        half_life_s: None for 720 sampling intervals.
     """
 
-    def __init__(self, capacity: int, bucket_s: float, half_life_s: float) -> None:
+    def __init__(
+        self, sampling_interval_s: float, capacity: int = CAPACITY, half_life_s: float | None = None
+    ) -> None:
         self._capacity = capacity
-        self._width_s = bucket_s
-        self._horizon_s = _HALF_LIVES_KEPT * half_life_s
+        self._width_s = sampling_interval_s / 2.0
+        self.half_life_s = half_life_s or _INTERVALS_IN_A_HALF_LIFE * sampling_interval_s
+        self._horizon_s = _HALF_LIVES_KEPT * self.half_life_s
         self._columns: dict[str, int] = {}
         self._last: dict[str, float] = {}
         self._last_other = 0.0
         self._crowded = False
         self._calls = array("d", bytes(8 * (capacity + 1)))
         self._origin_s = 0.0
+        self.time_s = -math.inf
         self.rows: list[Row] = []
 
-    def add(self, time_s: float, level_bytes: float, counts: Mapping[str, float]) -> None:
-        """Take a sample. The caller has seen to it that time only moves forward."""
+    def add(self, time_s: float, level_bytes: float, counts: Mapping[str, float]) -> bool:
+        """Take a sample, unless it is repeated, out of order or no number; True if it was taken."""
+        if not (self.time_s < time_s < math.inf and 0.0 <= level_bytes < math.inf):
+            return False
+        self.time_s = time_s
         if not self.rows:
             self._origin_s = time_s
         self._count(counts)
@@ -61,10 +74,11 @@ class Ledger:
         if self.rows and self._bucket(self.rows[-1].time_s) == self._bucket(time_s):
             if level_bytes < self.rows[-1].level_bytes:
                 self.rows[-1] = row
-            return
+            return True
         self.rows.append(row)
         if len(self.rows) > _MAX_ROWS:
             self._make_room(time_s)
+        return True
 
     def routes(self) -> list[tuple[str, int]]:
         """Names and their columns, in the order of the names."""

@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from otel_memleak.routes._ledger import Ledger
-from otel_memleak.types import RouteSuspect
+from otel_memleak.routes._ledger import CAPACITY, Ledger
 
 if TYPE_CHECKING:
     from otel_memleak.routes._explanation import Explanation, Verdict
+    from otel_memleak.types import RouteSuspect
 
 MAX_CAPACITY: Final = 64
-_INTERVALS_IN_A_HALF_LIFE: Final = 720.0
 
 
 class RouteAttribution:
@@ -36,6 +35,7 @@ class RouteAttribution:
         capacity: Routes told apart; the rest is one, ``(other)``. 1 to 64.
         sampling_interval_seconds: Of the detector, in seconds; it sets the scale of time.
         half_life_seconds: After how long a sample counts half; None for 720 sampling intervals.
+        ledger: What was taken in before; None for nothing. It knows the rest itself.
 
     Raises:
         ValueError: An argument is out of range.
@@ -43,10 +43,11 @@ class RouteAttribution:
 
     def __init__(
         self,
-        capacity: int = 32,
+        capacity: int = CAPACITY,
         *,
         sampling_interval_seconds: float = 60.0,
         half_life_seconds: float | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         if not 1 <= capacity <= MAX_CAPACITY:
             raise ValueError(f"capacity={capacity!r} must be 1 to {MAX_CAPACITY}")
@@ -54,10 +55,8 @@ class RouteAttribution:
             raise ValueError(f"sampling_interval_seconds={sampling_interval_seconds!r} must be positive")
         if half_life_seconds is not None and not 0.0 < half_life_seconds < math.inf:
             raise ValueError(f"half_life_seconds={half_life_seconds!r} must be positive")
-        self._half_life_s = half_life_seconds or _INTERVALS_IN_A_HALF_LIFE * sampling_interval_seconds
-        self._ledger = Ledger(capacity, sampling_interval_seconds / 2.0, self._half_life_s)
-        self._time_s = -math.inf
-        self._known: Explanation | None = None
+        self._ledger = ledger or Ledger(sampling_interval_seconds, capacity, half_life_seconds)
+        self._known: tuple[float, Explanation] | None = None
 
     def update(self, time_s: float, retained_bytes: float, counts: Mapping[str, float]) -> None:
         """Take one sample. Samples that are repeated, out of order or no numbers are passed over.
@@ -71,10 +70,6 @@ class RouteAttribution:
             time_s, retained_bytes = float(time_s), float(retained_bytes)
         except (TypeError, ValueError, OverflowError):
             return
-        if not (self._time_s < time_s < math.inf and 0.0 <= retained_bytes < math.inf):
-            return
-        self._time_s = time_s
-        self._known = None
         self._ledger.add(time_s, retained_bytes, counts)
 
     def suspects(self) -> tuple[RouteSuspect, ...]:
@@ -103,9 +98,9 @@ class RouteAttribution:
         return self._explanation().bytes_per_request
 
     def _explanation(self) -> Explanation:
-        if self._known is None:
-            self._known = self._explain()
-        return self._known
+        if self._known is None or self._known[0] != self._ledger.time_s:
+            self._known = self._ledger.time_s, self._explain()
+        return self._known[1]
 
     def _explain(self) -> Explanation:
         # Loaded when there is growth to explain: a process that does not leak never needs it.
@@ -116,5 +111,5 @@ class RouteAttribution:
             return Explanation()
         calls = {name: [row.calls[column] for row in rows] for name, column in self._ledger.routes()}
         end_s = rows[-1].time_s
-        weights = [2.0 ** ((row.time_s - end_s) / self._half_life_s) for row in rows[1:]]
+        weights = [2.0 ** ((row.time_s - end_s) / self._ledger.half_life_s) for row in rows[1:]]
         return explain([row.time_s for row in rows], [row.level_bytes for row in rows], calls, weights)

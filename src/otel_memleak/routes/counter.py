@@ -179,7 +179,7 @@ def _plain(attributes: Any) -> Mapping[str, object]:
     return copied
 
 
-_attached: Final = PerProvider[RouteCounter]()
+_attached: Final[PerProvider[RouteCounter]] = PerProvider()
 
 
 def attach(provider: TracerProvider, guard: Guard, tally: RouteTally | None = None) -> RouteCounter | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanContext, TracerProvider, get_tracer_provider
 
 from otel_memleak.guard import Guard
-from otel_memleak.routes.attribution import RouteAttribution
+from otel_memleak.routes._ledger import Ledger
 from otel_memleak.routes.counter import RouteCounter, attach
 from otel_memleak.routes.tally import shared_tally
-from otel_memleak.types import RouteSuspect
+
+if TYPE_CHECKING:
+    from otel_memleak.routes.attribution import RouteAttribution
+    from otel_memleak.types import RouteSuspect
 
 
 class RouteWatch:
@@ -35,7 +39,8 @@ class RouteWatch:
         # Samples come from one thread, questions from another.
         self._lock = threading.Lock()
         self._calls_before = shared_tally().total()
-        self._attribution = RouteAttribution(sampling_interval_seconds=self._interval_s)
+        self._ledger = Ledger(self._interval_s)
+        self._attribution: RouteAttribution | None = None
 
     def start(self) -> None:
         """Count, as soon as there is a provider, and with one that takes its place; cheap to call again."""
@@ -58,12 +63,12 @@ class RouteWatch:
     def observe(self, time_s: float, retained_bytes: float) -> None:
         """Take in a sample: when, and the memory that the detector judges."""
         with self._lock:
-            self._attribution.update(time_s, retained_bytes, shared_tally().counts())
+            self._ledger.add(time_s, retained_bytes, shared_tally().counts())
 
     def suspects(self) -> tuple[RouteSuspect, ...]:
         """Routes that leak, worst first; tens of milliseconds of work, for when there is an alert."""
         with self._lock:
-            suspects = self._attribution.suspects()
+            suspects = self._explained().suspects()
         if self._counter is not None and self._counter.approximate:
             return tuple(suspect._replace(approximate=True) for suspect in suspects)
         return suspects
@@ -76,7 +81,17 @@ class RouteWatch:
     def in_background(self) -> bool:
         """Whether the growth follows the clock and no request."""
         with self._lock:
-            return self._attribution.verdict == "background"
+            return self._explained().verdict == "background"
+
+    def _explained(self) -> RouteAttribution:
+        # Loaded when there is growth to explain: a process that does not leak never needs it.
+        from otel_memleak.routes.attribution import RouteAttribution
+
+        if self._attribution is None:
+            self._attribution = RouteAttribution(
+                sampling_interval_seconds=self._interval_s, ledger=self._ledger
+            )
+        return self._attribution
 
     def recent_contexts(self, suspects: tuple[RouteSuspect, ...]) -> list[SpanContext]:
         """A few recent requests of the worst route, to link to."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 from otel_memleak.detector.state import DetectorState, Plain, keys, number
+from otel_memleak.records import NamedTuple
 
 FORMAT: Final = "otel-memleak-state"
 VERSION: Final = 1

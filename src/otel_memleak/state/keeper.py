@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from otel_memleak import forks
-from otel_memleak.clock import Clock
 from otel_memleak.detector.state import Plain
 from otel_memleak.errands import Errands
 from otel_memleak.guard import Guard, say_quietly
@@ -22,6 +21,9 @@ from otel_memleak.state.document import (
 )
 from otel_memleak.state.owner import owner_of_this_process
 from otel_memleak.state.slot import MOST_SLOTS, Slot
+
+if TYPE_CHECKING:
+    from otel_memleak.clock import Clock
 
 THREAD_NAME: Final = "OtelMemleakState"
 SAVE_EVERY_S: Final = 300.0

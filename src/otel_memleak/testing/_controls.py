@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from otel_memleak.clock import Clock
 from otel_memleak.testing._epoch import Epoch
 from otel_memleak.testing._judgement import Growth
 from otel_memleak.testing._meter import TYPICAL_BLOCK_BYTES, Levels, Meter
 from otel_memleak.testing._steps import Idle, Steps
 from otel_memleak.testing._tracing import Traced, compare, tracing
+
+if TYPE_CHECKING:
+    from otel_memleak.clock import Clock
 
 _LEAST_IDLE_S: Final = 0.05
 _MOST_IDLE_S: Final = 1.0

@@ -16,9 +16,8 @@ needs no guessing: whatever it is, it soon lies before the epoch that is judged.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from otel_memleak.clock import Clock
 from otel_memleak.testing import _reasons
 from otel_memleak.testing._caches import Sizes, lru_cache_sizes
 from otel_memleak.testing._controls import calls_to_trace, grows_when_idle, has_stopped, sites_of, trace
@@ -28,6 +27,9 @@ from otel_memleak.testing._meter import Levels, Meter, Reading
 from otel_memleak.testing._steps import Calls, Steps
 from otel_memleak.testing._verdict import LeakVerdict, Options, Outcome
 from otel_memleak.types import MB
+
+if TYPE_CHECKING:
+    from otel_memleak.clock import Clock
 
 _EPOCH_TO_PAST: Final = 2.0
 _QUIET_CALLS: Final = 30_000
