@@ -204,17 +204,18 @@ class Engine:
                 self._metrics.record(sample.rss_bytes)
             if self._routes is not None:
                 self._routes.observe(sample.time_s, detector.retained_bytes)
-        if self.settings.diagnosis:
-            self._follow(sample, self._worth(detector.state))
+        state = detector.state
+        if self._witnessing is not None:
+            self._follow(self._witnessing, sample, self._worth(state))
         self.status = Status(
-            sample=sample,
-            limit=self._limit,
-            state=detector.state,
-            baseline_bytes=detector.baseline_bytes,
-            growth_bytes_per_hour=detector.growth_bytes_per_hour,
-            time_to_limit_s=detector.time_to_limit_s,
-            samples=self._samples,
-            cpu_time_s=self._account(),
+            sample,
+            self._limit,
+            state,
+            detector.baseline_bytes,
+            detector.growth_bytes_per_hour,
+            detector.time_to_limit_s,
+            self._samples,
+            self._account(),
         )
         # After the status: whoever hears of the alert may ask for it.
         if alert is not None:
@@ -238,13 +239,13 @@ class Engine:
         if limit_bytes is not None and (due or self._approach.near(rss_bytes, limit_bytes)):
             self._have_epilogue().look(rss_bytes, limit_bytes, status, due=due)
 
-    def _follow(self, sample: Sample, state: State) -> None:
+    def _follow(self, witnessing: Witnessing, sample: Sample, state: State) -> None:
         """Keep what a diagnosis needs to know; have one made when there is something to diagnose."""
         if self._diagnoser is not None or state in ("suspect", "leaking"):
             limit_bytes = self._limit.limit_bytes if self._limit is not None else None
             self._have_diagnoser().observe(sample, state, limit_bytes)
-        elif self._witnessing is not None:
-            self._witnessing.observe(sample, growing=False)
+        else:
+            witnessing.observe(sample, growing=False)
         if self._postponed is not None and self._overhead.allows_diagnosis:
             self._investigate(self._postponed)
 

@@ -36,7 +36,9 @@ ON_ALERT: Final = _ours("""
 
 DIAGNOSER: Final = _ours("""
     verdicts diagnosis.findings diagnosis.diagnoser diagnosis._growth diagnosis.origin diagnosis.resources
-    diagnosis._tasks diagnosis._resource_reading routes.attribution routes._regression routes._explanation
+    diagnosis._places
+    probes._asyncio diagnosis._tasks diagnosis._resource_reading routes.attribution
+    routes._regression routes._explanation
 """)
 """What it fetches when it suspects a leak, if it is to look into it."""
 

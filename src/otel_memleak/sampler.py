@@ -80,8 +80,8 @@ class Sampler:
         self._rss_bytes = rss_bytes
         self._tracemalloc = _reading("tracemalloc", tracemalloc_bytes)
         self._blocks = _reading("the allocated blocks", allocated_blocks)
-        self._tasks = _reading("the asyncio tasks", asyncio_tasks)
-        self._requests = _reading("the requests served", requests)
+        self._tasks = _reading("the asyncio tasks", asyncio_tasks) if asyncio_tasks is not None else None
+        self._requests = _reading("the requests served", requests) if requests is not None else None
         self._kinds = kinds
 
     def take(self, *, calm: bool = False) -> Sample:
@@ -93,15 +93,19 @@ class Sampler:
         current, peak = self._tracemalloc.take(self._guard) or (None, None)
         time_s, resident = self._clock.unix_s(), self._resident()
         file_bytes, pages, malloc, caches = self._look(time_s, resident, calm=calm)
-        return Sample(
-            time_s=time_s,
-            rss_bytes=resident.rss_bytes if resident is not None else None,
-            tracemalloc_current_bytes=current,
-            tracemalloc_peak_bytes=peak,
-            allocated_blocks=self._blocks.take(self._guard),
-            asyncio_tasks=self._tasks.take(self._guard),
-            requests=self._requests.take(self._guard),
-            file_bytes=file_bytes,
+        sample = Sample(
+            time_s,
+            resident.rss_bytes if resident is not None else None,
+            current,
+            peak,
+            self._blocks.take(self._guard),
+            self._tasks.take(self._guard) if self._tasks is not None else None,
+            self._requests.take(self._guard) if self._requests is not None else None,
+            file_bytes,
+        )
+        if pages is None and malloc is None and caches is None:
+            return sample
+        return sample._replace(
             anonymous_bytes=pages.anonymous_bytes if pages is not None else None,
             shared_bytes=pages.shared_bytes if pages is not None else None,
             swapped_bytes=pages.swapped_bytes if pages is not None else None,

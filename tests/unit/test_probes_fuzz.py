@@ -15,7 +15,7 @@ from otel_memleak.probes._files import parse_bytes
 from otel_memleak.probes._limit import parse_mem_total_bytes
 from otel_memleak.probes._mountinfo import CgroupMembership, Mount, parse_memberships, parse_mounts
 from otel_memleak.probes._pages import parse_status
-from otel_memleak.probes._rss import parse_statm_rss_pages
+from otel_memleak.probes._rss import parse_statm
 
 # Text made of the pieces the parsers look for gets further into them than text at random.
 _separators = st.sampled_from(["0::", "/", "/..", "/a", ":", " ", "\n", "\t", "\0", "\\040", "\\777", " - "])
@@ -40,7 +40,7 @@ amounts = st.integers(min_value=1, max_value=(1 << 62) - 1)
 def test_statm_is_a_number_or_the_declared_failure(content: bytes) -> None:
     """Any bytes at all: a non-negative number, or ProbeError and nothing else."""
     try:
-        pages = parse_statm_rss_pages(content)
+        pages, _ = parse_statm(content)
     except ProbeError:
         return
     assert pages >= 0

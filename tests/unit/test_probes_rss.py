@@ -11,7 +11,7 @@ import pytest
 
 import otel_memleak
 from otel_memleak.probes import ProbeError, RssProbe
-from otel_memleak.probes._rss import _FALLBACK, parse_statm_shared_pages, psutil_rss_bytes
+from otel_memleak.probes._rss import _FALLBACK, parse_statm, psutil_rss_bytes
 
 PROC = Path(__file__).parents[1] / "data" / "proc"
 MB = 1024 * 1024
@@ -54,8 +54,8 @@ def test_the_part_that_files_and_shared_memory_are_comes_along() -> None:
     resident = RssProbe(str(PROC / "small_process"), page_size_bytes=16384).read_resident()
 
     assert resident.shared_bytes == int(statm[2]) * 16384
-    assert parse_statm_shared_pages(b"100 20") is None
-    assert parse_statm_shared_pages(b"100 20 -3 1") is None
+    assert parse_statm(b"100 20") == (20, None)
+    assert parse_statm(b"100 20 -3 1") == (20, None)
 
 
 @linux_only

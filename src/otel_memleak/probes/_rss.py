@@ -12,25 +12,22 @@ from otel_memleak.probes._files import read_line
 from otel_memleak.records import NamedTuple
 
 
-def parse_statm_rss_pages(content: bytes) -> int:
-    """Return the resident pages, the second field of ``/proc/<pid>/statm``.
+def parse_statm(content: bytes) -> tuple[int, int | None]:
+    """Return the second and the third field of ``/proc/<pid>/statm``.
+
+    Returns:
+        Resident pages, and those of them that are files and shared memory; None when that is not there.
 
     Raises:
         ProbeError: The content is not that of a ``statm`` file.
     """
-    fields = content.split(None, 2)
+    fields = content.split(None, 3)
     # int() alone would take signs, underscores and thousands of digits.
     if len(fields) < 2 or not fields[1].isdigit() or len(fields[1]) > 20:
         raise ProbeError(f"statm has no resident field: {content[:80]!r}")
-    return int(fields[1])
-
-
-def parse_statm_shared_pages(content: bytes) -> int | None:
-    """Return the resident pages of files and shared memory, the third field; None when it is not there."""
-    fields = content.split(None, 3)
     if len(fields) < 3 or not fields[2].isdigit() or len(fields[2]) > 20:
-        return None
-    return int(fields[2])
+        return int(fields[1]), None
+    return int(fields[1]), int(fields[2])
 
 
 class Resident(NamedTuple):
@@ -129,12 +126,10 @@ class RssProbe:
             ProbeError: The reading could not be had.
         """
         try:
-            content = read_line(self._path)
-            rss_pages = parse_statm_rss_pages(content)
+            rss_pages, shared_pages = parse_statm(read_line(self._path))
         except (OSError, ValueError, ProbeError) as error:
             if self._fallback is None:
                 raise ProbeError(f"{self._path}: {in_words(error)}") from error
             return Resident(self._fallback())
-        shared_pages = parse_statm_shared_pages(content)
-        shared_bytes = None if shared_pages is None else shared_pages * self._page_size_bytes
-        return Resident(rss_pages * self._page_size_bytes, shared_bytes)
+        size = self._page_size_bytes
+        return Resident(rss_pages * size, None if shared_pages is None else shared_pages * size)

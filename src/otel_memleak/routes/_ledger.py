@@ -62,23 +62,21 @@ class Ledger:
         self.time_s = -math.inf
         self.rows: list[Row] = []
 
-    def add(self, time_s: float, level_bytes: float, counts: Mapping[str, float]) -> bool:
-        """Take a sample, unless it is repeated, out of order or no number; True if it was taken."""
+    def add(self, time_s: float, level_bytes: float, counts: Mapping[str, float]) -> None:
+        """Take a sample; those that are repeated, out of order or no numbers are passed over."""
         if not (self.time_s < time_s < math.inf and 0.0 <= level_bytes < math.inf):
-            return False
+            return
         self.time_s = time_s
         if not self.rows:
             self._origin_s = time_s
         self._count(counts)
-        row = Row(time_s, level_bytes, self._calls[:])
         if self.rows and self._bucket(self.rows[-1].time_s) == self._bucket(time_s):
             if level_bytes < self.rows[-1].level_bytes:
-                self.rows[-1] = row
-            return True
-        self.rows.append(row)
+                self.rows[-1] = Row(time_s, level_bytes, self._calls[:])
+            return
+        self.rows.append(Row(time_s, level_bytes, self._calls[:]))
         if len(self.rows) > _MAX_ROWS:
             self._make_room(time_s)
-        return True
 
     def routes(self) -> list[tuple[str, int]]:
         """Names and their columns, in the order of the names."""
