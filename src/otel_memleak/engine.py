@@ -198,6 +198,7 @@ class Engine:
         self._samples += 1
         with undisturbed():  # the first alert, and what leads to it, is put together by modules of its own
             alert = detector.update(sample.time_s, sample.rss_bytes, **witnesses(sample))
+            left_s = detector.time_to_limit_s
         if sample.rss_bytes is not None:
             self.history.append(sample.time_s, sample.rss_bytes)
             if self._metrics is not None:
@@ -213,7 +214,7 @@ class Engine:
             state,
             detector.baseline_bytes,
             detector.growth_bytes_per_hour,
-            detector.time_to_limit_s,
+            left_s,
             self._samples,
             self._account(),
         )
@@ -417,6 +418,7 @@ def _task_counter() -> Callable[[], int | None]:
 
 
 def _make_keeper(path: str, clock: Clock, guard: Guard, forked: bool) -> StateKeeper:
+    import otel_memleak.detector._heritage  # noqa: F401 - and not later, on its thread or ours
     from otel_memleak.state import StateKeeper
 
     return StateKeeper(path, clock, guard, forked=forked)

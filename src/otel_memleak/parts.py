@@ -14,11 +14,11 @@ def _ours(names: str) -> tuple[str, ...]:
 
 
 PARTS: Final = HELPERS + _ours("""
-    emission.alerts clock detector median detector._trend detector._forecast
-    detector._envelope detector._evidence detector._patience types verdicts detector._pattern detector._load
+    emission.alerts clock detector median detector._trend
+    detector._envelope detector._evidence detector._patience types detector._load
     detector._filling detector._track detector._rss detector._validation detector._witnesses
-    detector._watch detector._progress detector._alerts detector._baseline detector._lives
-    detector.state detector._heritage detector._incidents detector._timeline detector.detector
+    detector._watch detector._baseline
+    detector._incidents detector._timeline detector.detector
     diagnosis diagnosis._witness probes probes._errors probes._files probes._pages
     probes._interpreter probes._malloc diagnosis._witnesses
     last_words status history overhead probes._rss routes routes._ledger
@@ -29,8 +29,9 @@ PARTS: Final = HELPERS + _ours("""
 """What every process needs that is watched."""
 
 ON_ALERT: Final = _ours("""
-    verdicts messages emission.attributes emission.notice emission.exemplars emission.log_records
-    emission.sending errands epilogue
+    verdicts detector._forecast detector._pattern detector._progress detector._alerts messages
+    emission.attributes emission.notice emission.exemplars emission.log_records emission.sending
+    errands epilogue
 """)
 """What an engine fetches when there is something to say, or the limit is near."""
 

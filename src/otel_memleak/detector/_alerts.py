@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from otel_memleak.detector._forecast import forecast
 from otel_memleak.detector._patience import headroom_bytes
 from otel_memleak.detector._progress import Progress
 from otel_memleak.detector._trend import Trend
 from otel_memleak.detector._witnesses import Context
+from otel_memleak.records import NamedTuple
 from otel_memleak.types import MB, LeakAlert, Reason, Severity
 
 _HOUR = 3600.0

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from typing import NamedTuple
+
+from otel_memleak.records import NamedTuple
 
 WINDOW = 32
 """Buckets in the longest window of one width: enough for a robust slope, few enough to compare all pairs."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 from otel_memleak.detector._envelope import Past, Window
 from otel_memleak.detector._trend import Trend, fit
 from otel_memleak.median import median
+from otel_memleak.records import NamedTuple
 
 MATERIAL_SHARE = 0.02
 _MATERIAL_SHARE_OF_SWING = 0.15

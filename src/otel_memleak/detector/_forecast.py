@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from otel_memleak.detector._trend import Trend
+from otel_memleak.records import NamedTuple
 
 
 class Forecast(NamedTuple):

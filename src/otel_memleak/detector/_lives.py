@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from otel_memleak.detector._envelope import Envelope, Window
 from otel_memleak.detector._evidence import Evidence, credible, weigh
+from otel_memleak.records import NamedTuple
 
 MOST_LIVES = 32
 MIN_POINTS = 10

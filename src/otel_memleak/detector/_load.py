@@ -9,11 +9,11 @@ second no leak that wall time may invent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from otel_memleak.detector._evidence import Evidence
 from otel_memleak.detector._trend import fit
 from otel_memleak.median import median
+from otel_memleak.records import NamedTuple
 
 MIN_REQUESTS = 50.0
 """Fewer over a window are no clock."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from otel_memleak.detector._evidence import Evidence, accelerates, crookedness, decelerates, doubt, youth
+from otel_memleak.records import NamedTuple
 
 _HOUR = 3600.0
 _SHARE_OF_TIME_LEFT = 0.6

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from otel_memleak.records import NamedTuple
 from otel_memleak.types import MB, Severity
 
 Threshold = float | Literal["auto"] | None

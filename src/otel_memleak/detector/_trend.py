@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 from otel_memleak.median import median
+from otel_memleak.records import NamedTuple
 
 _NORMAL_QUANTILE = 1.959964
 _MAD_TO_SIGMA = 1.4826

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from otel_memleak.detector._envelope import MAX_LEVELS, WINDOW, Envelope, Level, Past, Window
 from otel_memleak.detector._evidence import (
@@ -19,6 +18,7 @@ from otel_memleak.detector._evidence import (
 from otel_memleak.detector._patience import Patience, headroom_bytes
 from otel_memleak.detector._trend import fit, sketch
 from otel_memleak.detector._witnesses import Testimony
+from otel_memleak.records import NamedTuple
 
 MIN_GROWTH_SAMPLES = 10
 _SIZES = (WINDOW, 29, 26, 23, 20, 17, 12)

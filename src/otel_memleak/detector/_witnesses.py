@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from otel_memleak.detector._envelope import Window
 from otel_memleak.detector._evidence import Evidence
@@ -36,6 +35,7 @@ from otel_memleak.detector._load import (
 from otel_memleak.detector._track import UNKNOWN, Track
 from otel_memleak.detector._trend import fit
 from otel_memleak.detector._validation import number
+from otel_memleak.records import NamedTuple
 
 SMALL_BLOCK_BYTES = 256
 """The most a block of Python's allocator is credited with where malloc accounts for the larger ones; the

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from otel_memleak.detector._alerts import GrowthRules, Moment, carried_over_alert, leak_alert, rss_alert
 from otel_memleak.detector._baseline import Baseline
-from otel_memleak.detector._forecast import Forecast, forecast
-from otel_memleak.detector._heritage import Heritage
 from otel_memleak.detector._incidents import Incident
-from otel_memleak.detector._lives import line, present
 from otel_memleak.detector._patience import headroom_bytes
-from otel_memleak.detector._progress import Progress
 from otel_memleak.detector._rss import RssWatch, Threshold, resolve_thresholds
 from otel_memleak.detector._timeline import Timeline
-from otel_memleak.detector._trend import Trend
 from otel_memleak.detector._validation import limit, number, positive, threshold
-from otel_memleak.detector._watch import Finding, GrowthWatch
-from otel_memleak.detector.state import DetectorState, OpenIncident, Plain
-from otel_memleak.types import MB, LeakAlert, Severity, State
+from otel_memleak.detector._watch import GrowthWatch
+from otel_memleak.types import MB
+
+if TYPE_CHECKING:
+    from otel_memleak.detector._alerts import GrowthRules, Moment
+    from otel_memleak.detector._forecast import Forecast
+    from otel_memleak.detector._heritage import Heritage
+    from otel_memleak.detector._progress import Progress
+    from otel_memleak.detector._trend import Trend
+    from otel_memleak.detector._watch import Finding
+    from otel_memleak.detector.state import OpenIncident, Plain
+    from otel_memleak.types import LeakAlert, Severity, State
+
+# What only growth, an alert or a state takes is imported where it is used: most processes never get there.
 
 _HOUR = 3600.0
 _MOST_BYTES = 2.0**60
@@ -80,10 +85,9 @@ class LeakDetector:
         interval = positive("sampling_interval_seconds", sampling_interval_seconds)
         window = positive("baseline_window_seconds", baseline_window_seconds)
         patience = None if patience_seconds is None else positive("patience_seconds", patience_seconds)
-        self._rules = GrowthRules(
-            warning=_rate("growth_warning_bytes_per_hour", growth_warning_bytes_per_hour),
-            critical=_rate("growth_critical_bytes_per_hour", growth_critical_bytes_per_hour),
-            window_s=window,
+        self._rates = (
+            _rate("growth_warning_bytes_per_hour", growth_warning_bytes_per_hour),
+            _rate("growth_critical_bytes_per_hour", growth_critical_bytes_per_hour),
         )
         self._rss_settings = (
             threshold("rss_warning_bytes", rss_warning_bytes),
@@ -101,7 +105,7 @@ class LeakDetector:
         self._leak = Incident(new_id, pause)
         self._rss_incident = Incident(new_id, pause)
         self._window = window
-        self._heritage = Heritage(window)
+        self._heritage: Heritage | None = None
         self._time = 0.0
         self._rss = self._retained = 0.0
 
@@ -167,7 +171,17 @@ class LeakDetector:
     @property
     def _forecast(self) -> Forecast | None:
         trend = self._trend
-        return forecast(self._limit, self._rss, trend) if trend is not None else None
+        if trend is None:
+            return None
+        from otel_memleak.detector._forecast import forecast
+
+        return forecast(self._limit, self._rss, trend)
+
+    @property
+    def _rules(self) -> GrowthRules:
+        from otel_memleak.detector._alerts import GrowthRules
+
+        return GrowthRules(*self._rates, self._window)
 
     def update(
         self,
@@ -244,12 +258,15 @@ class LeakDetector:
         Returns:
             Numbers, texts, and lists and mappings of them, some kilobytes as JSON.
         """
+        from otel_memleak.detector._lives import line, present
+        from otel_memleak.detector.state import DetectorState
+
         elapsed, envelope = self._timeline.elapsed_s, self._watch.envelope
         now = present(envelope, elapsed, self._window)
         start_s = self._timeline.fed_time(envelope.start_s)
         life = None if now is None else line(now, start_s, elapsed - envelope.start_s)
         return DetectorState(
-            self._time, self._baseline.value_bytes, life, self._heritage.lives.lines,
+            self._time, self._baseline.value_bytes, life, self._inherited().lives.lines,
             self._open(self._leak), self._open(self._rss_incident),
         ).plain()  # fmt: skip
 
@@ -265,6 +282,9 @@ class LeakDetector:
         Raises:
             ValueError: It is not that; the message names what is wrong, and nothing has changed.
         """
+        from otel_memleak.detector._heritage import Heritage
+        from otel_memleak.detector.state import DetectorState
+
         known = DetectorState.of_plain(state)
         self._heritage = Heritage(self._window, known)
         if self._baseline.value_bytes is None:
@@ -274,17 +294,24 @@ class LeakDetector:
                 said_at = None if left.said_s is None else min(0.0, left.said_s - known.time_s)
                 incident.carry_on(left.id, left.severity, said_at)
 
+    def _inherited(self) -> Heritage:
+        from otel_memleak.detector._heritage import Heritage
+
+        return self._heritage if self._heritage is not None else Heritage(self._window)
+
     def _open(self, incident: Incident) -> OpenIncident | None:
+        from otel_memleak.detector.state import OpenIncident
+
         if not incident.open:
             return None
         if incident is self._leak and self._progress is None:
-            return self._heritage.carried
+            return self._inherited().carried
         said_s = None if incident.said_at is None else self._timeline.fed_time(incident.said_at)
         since_s, slope, span_s = self._time, 0.0, 0.0
         if incident is self._leak and self._progress is not None:
             evidence = self._progress.finding.evidence
             onset_s = self._timeline.fed_time(self._progress.onset_s)
-            since_s = self._heritage.since_s(incident.id, onset_s)
+            since_s = self._inherited().since_s(incident.id, onset_s)
             slope, span_s = evidence.trend.slope, evidence.span_s
         return OpenIncident(incident.id, incident.worst, since_s, said_s, slope, span_s)
 
@@ -301,8 +328,9 @@ class LeakDetector:
         closed = watch.envelope.add(elapsed, rss)
         if closed and baseline.value_bytes is not None:
             self._judge(elapsed, closed)
-            if self._heritage.due(elapsed) and self._progress is None:
-                self._judge_lives(elapsed)
+            heritage = self._heritage
+            if heritage is not None and heritage.due(elapsed) and self._progress is None:
+                self._judge_lives(heritage, elapsed)
 
     def _judge(self, elapsed: float, closed: int) -> None:
         above = 0.0 if self._progress is None else _FASTER * self._progress.trend.slope
@@ -315,18 +343,23 @@ class LeakDetector:
             else:
                 self._leak.raise_to(self._severity(self._progress.trend), elapsed, 0.0)
 
-    def _judge_lives(self, elapsed: float) -> None:
+    def _judge_lives(self, heritage: Heritage, elapsed: float) -> None:
+        from otel_memleak.detector._lives import present
+
         envelope = self._watch.envelope
         now = present(envelope, elapsed, self._window)
         start_s = self._timeline.fed_time(envelope.start_s)
-        verdict = self._heritage.judge(now, start_s, elapsed, self._watch.patience, self._limit)
+        verdict = heritage.judge(now, start_s, elapsed, self._watch.patience, self._limit)
         if verdict == "over":
             self._leak.end(elapsed)
         elif verdict is not None:
             self._convict(verdict, elapsed)
 
     def _convict(self, finding: Finding, elapsed: float) -> None:
-        self._heritage.carried = None
+        from otel_memleak.detector._progress import Progress
+
+        if self._heritage is not None:
+            self._heritage.carried = None
         if self._progress is None:
             self._progress = Progress(finding, self._watch.envelope)
         else:
@@ -340,6 +373,8 @@ class LeakDetector:
             self._leak.end(elapsed)
 
     def _severity(self, trend: Trend) -> Severity:
+        from otel_memleak.detector._forecast import forecast
+
         ahead = forecast(self._limit, self._rss, trend)
         headroom = headroom_bytes(self._rss, self._limit)
         return self._rules.severity(trend, headroom, ahead.seconds if ahead is not None else None)
@@ -355,15 +390,19 @@ class LeakDetector:
         said = self._rss_incident.announce(elapsed)
         if said is None:
             return None
+        from otel_memleak.detector._alerts import rss_alert
+
         moment = self._moment(self._rss_incident)
         kept = self._watch.testimony.kept_remark()
         return rss_alert(moment, self._rss_watch.threshold_bytes, kept, over=said == "quiet")
 
     def _leak_alert(self, *, over: bool) -> LeakAlert | None:
-        progress = self._ended if over else self._progress
-        carried = self._heritage.carried
-        if over and carried is not None:
-            self._heritage.carried = None
+        from otel_memleak.detector._alerts import carried_over_alert, leak_alert
+
+        progress, heritage = self._ended if over else self._progress, self._heritage
+        carried = heritage.carried if heritage is not None else None
+        if over and heritage is not None and carried is not None:
+            heritage.carried = None
             return carried_over_alert(self._moment(self._leak), self._rules, carried.slope)
         if progress is None:
             return None
@@ -372,6 +411,8 @@ class LeakDetector:
         return leak_alert(self._moment(self._leak), progress, self._rules, onset, context, over=over)
 
     def _moment(self, incident: Incident) -> Moment:
+        from otel_memleak.detector._alerts import Moment
+
         return Moment(
             id=incident.id,
             severity=incident.worst,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from otel_memleak.detector._lives import MOST_LIVES, Life
+from otel_memleak.records import NamedTuple
 from otel_memleak.types import Severity
 
 _MOST_BYTES: Final = 2.0**60
