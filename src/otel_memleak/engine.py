@@ -31,7 +31,6 @@ from otel_memleak.settings import Settings
 from otel_memleak.status import Status
 from otel_memleak.surroundings import Surroundings
 from otel_memleak.ticker import Ticker
-from otel_memleak.tracing import Tracing
 from otel_memleak.types import MB, MonitoringTier
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from otel_memleak.epilogue import Epilogue
     from otel_memleak.routes.watch import RouteWatch
     from otel_memleak.state import StateKeeper
+    from otel_memleak.tracing import Tracing
     from otel_memleak.types import Diagnosis, LeakAlert, MemoryLimit, Reason, Sample, Severity, State
 
 LIMIT_REFRESH_S: Final = 600.0
@@ -89,7 +89,7 @@ class Engine:
         self._guard = guard or Guard()
         self._diagnoser: Diagnoser | None = None
         self._epilogue: Epilogue | None = None
-        self._tracing = Tracing(settings.tracemalloc == "on", settings.tracemalloc_frames)
+        self._tracing = _make_tracing(settings.tracemalloc_frames) if settings.tracemalloc == "on" else None
         self._excluded: dict[str, bool] = {}
         clock, interval_s, path = (
             self._surroundings.clock,
@@ -149,7 +149,8 @@ class Engine:
         Where another engine of this process exports through the same provider already, this one only calls
         its callbacks: a process has one set of metrics and says a thing once.
         """
-        self._tracing.start()
+        if self._tracing is not None:
+            self._tracing.start()
         if self._metrics is not None and not self._metrics.bind(self):
             self._metrics = self._alerts = self._routes = None
             say_quietly(logging.INFO, "otel_memleak exports from this process already; this watch does not")
@@ -173,7 +174,8 @@ class Engine:
             self._alerts.close()
         if self._routes is not None:
             self._routes.stop()
-        self._tracing.stop()
+        if self._tracing is not None:
+            self._tracing.stop()
 
     def ensure_alive(self) -> None:
         """Notice a fork that ran no Python hook."""
@@ -415,6 +417,12 @@ def _task_counter() -> Callable[[], int | None]:
     from otel_memleak.probes import count_asyncio_tasks
 
     return count_asyncio_tasks
+
+
+def _make_tracing(frames: int) -> Tracing:
+    from otel_memleak.tracing import Tracing
+
+    return Tracing(frames)
 
 
 def _make_keeper(path: str, clock: Clock, guard: Guard, forked: bool) -> StateKeeper:

@@ -9,19 +9,15 @@ class Tracing:
     A trace that the application had started is left alone, before and after.
 
     Args:
-        wanted: Whether to trace at all; if not, tracemalloc is not even imported.
         frames: Frames kept per allocation.
     """
 
-    def __init__(self, wanted: bool, frames: int) -> None:
-        self._wanted = wanted
+    def __init__(self, frames: int) -> None:
         self._frames = frames
         self._ours = False
 
     def start(self) -> None:
         """Trace, unless somebody does already."""
-        if not self._wanted:
-            return
         import tracemalloc
 
         if not tracemalloc.is_tracing():
