@@ -89,12 +89,20 @@ class _Sources(NamedTuple):
     mounts: list[Mount]
 
 
+_known: Final[dict[tuple[int, int], _Sources]] = {}
+"""What the files said when they were last parsed: they stay the same for as long as a container runs."""
+
+
 def _read_sources(proc_root: str) -> _Sources | None:
     memberships = read_text(os.path.join(proc_root, "self", "cgroup"))
     mounts = read_text(os.path.join(proc_root, "self", "mountinfo"))
     if memberships is None or mounts is None:
         return None
-    return _Sources(parse_memberships(memberships), parse_mounts(mounts))
+    key = hash(memberships), hash(mounts)
+    if key not in _known:
+        _known.clear()
+        _known[key] = _Sources(parse_memberships(memberships), parse_mounts(mounts))
+    return _known[key]
 
 
 def _reading(version: CgroupVersion, sources: _Sources | None, root: str | Path) -> CgroupReading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from otel_memleak.probes._cgroup import read_cgroup_limit
 from otel_memleak.probes._files import parse_bytes, read_text
@@ -12,10 +12,13 @@ from otel_memleak.types import MemoryLimit
 
 _Source = Literal["cgroup", "rlimit"]
 
+_FIRST_LINES: Final = 8
+"""Of ``meminfo``: the total has always been the first."""
+
 
 def parse_mem_total_bytes(meminfo: str) -> int | None:
     """Return the physical memory from the text of ``/proc/meminfo``, in bytes; None if it is not there."""
-    for line in meminfo.splitlines():
+    for line in meminfo.split("\n", _FIRST_LINES):
         if line.startswith("MemTotal:"):
             fields = line.split()
             kib = parse_bytes(fields[1]) if fields[2:] == ["kB"] else None

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Final
 
 from otel_memleak.probes._errors import ProbeError, in_words
 from otel_memleak.probes._files import parse_bytes, read_bytes
 from otel_memleak.records import NamedTuple
-
-_KIB_FIELDS: Final = {
-    b"RssAnon": "anonymous_bytes",
-    b"RssFile": "file_bytes",
-    b"RssShmem": "shared_bytes",
-    b"VmSwap": "swapped_bytes",
-}
 
 
 class PageReading(NamedTuple):
@@ -39,14 +31,19 @@ class PageReading(NamedTuple):
 
 def parse_status(content: bytes) -> PageReading:
     """Return the kinds of memory from the content of ``/proc/<pid>/status``; a field not there is None."""
-    values: dict[str, int | None] = {}
-    for line in content.split(b"\n"):
-        name, _, rest = line.partition(b":")
-        if name in _KIB_FIELDS:
-            values[_KIB_FIELDS[name]] = _parse_kib(rest)
-        elif name == b"Threads":
-            values["threads"] = parse_bytes(rest.decode("ascii", "replace"))
-    return PageReading(**values)
+    threads = _field(content, b"\nThreads:")
+    return PageReading(
+        _parse_kib(_field(content, b"\nRssAnon:")),
+        _parse_kib(_field(content, b"\nRssFile:")),
+        _parse_kib(_field(content, b"\nRssShmem:")),
+        _parse_kib(_field(content, b"\nVmSwap:")),
+        parse_bytes(threads.decode("ascii", "replace")),
+    )
+
+
+def _field(content: bytes, name: bytes) -> bytes:
+    """What follows a name at the beginning of a line, but for the first; empty where there is none."""
+    return content.partition(name)[2].partition(b"\n")[0]
 
 
 def _parse_kib(field: bytes) -> int | None:
