@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, Literal
 
 from otel_memleak import forks
@@ -426,9 +427,9 @@ def _make_tracing(frames: int) -> Tracing:
 
 
 def _make_keeper(path: str, clock: Clock, guard: Guard, forked: bool) -> StateKeeper:
-    import otel_memleak.detector._heritage  # noqa: F401 - and not later, on its thread or ours
     from otel_memleak.state import StateKeeper
 
+    import_module("otel_memleak.detector._heritage")  # and not later, on its thread or ours
     return StateKeeper(path, clock, guard, forked=forked)
 
 
