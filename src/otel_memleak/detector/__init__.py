@@ -4,6 +4,7 @@ A verdict on resident memory alone has to tell growth that never ends from growt
 both look the same. What is done here about it, in the order of the modules:
 
 ``_timeline``   elapsed time that only moves forward; stragglers and clock steps are taken out
+``_attention``  how much of it was watched: gaps between samples, and the loading of modules, are no evidence
 ``_baseline``   median of the first samples
 ``_envelope``   minima of buckets of doubling width: what garbage collection, batches and nights leave behind
 ``_trend``      Theil-Sen slope with Sen's interval; slopes of the halves and quarters

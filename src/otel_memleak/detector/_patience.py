@@ -60,7 +60,8 @@ class Patience(NamedTuple):
         doubts, young = doubt(evidence), youth(evidence)
         if self.fixed_s is not None:
             fading = _FADING_PROLONGS if decelerates(evidence) else 1.0
-            small = max(1.0, _FULL_RISE_SHARE * evidence.level_bytes / evidence.rise_bytes)
+            full = _FULL_RISE_SHARE * evidence.level_bytes
+            small = max(1.0, full / max(evidence.watched_rise_bytes, 0.01 * full))
             doubts *= 1.0 + _YOUNG_SHARE * young
             needed = self.fixed_s * fading * small * math.pow(doubts, _DOUBT_IN_FIXED)
             return max(self.fixed_s, factor * needed)
