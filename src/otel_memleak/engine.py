@@ -26,6 +26,7 @@ from otel_memleak.overhead import Overhead, share_at
 from otel_memleak.probes import (
     BlockCounter,
     Resident,
+    count_modules,
     read_tracemalloc_bytes,
 )
 from otel_memleak.routes.watch import RouteWatch
@@ -118,6 +119,7 @@ class Engine:
             allocated_blocks=BlockCounter().read,
             asyncio_tasks=_task_counter() if settings.tier is MonitoringTier.DEVELOPMENT else None,
             requests=self._routes.requests if self._routes is not None else None,
+            modules=count_modules,
             kinds=self._surroundings.make_kinds() if self._surroundings.make_kinds is not None else None,
         )
 

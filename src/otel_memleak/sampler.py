@@ -58,6 +58,7 @@ class Sampler:
         allocated_blocks: Reads CPython's block count; None for a process that does not want it.
         asyncio_tasks: Reads the number of unfinished tasks; None for a process that does not want it.
         requests: Reads the number of requests served so far; None where they are not counted.
+        modules: Reads the number of modules loaded so far.
         kinds: Reads the kinds of memory now and then; None for a process that does not want it.
     """
 
@@ -71,6 +72,7 @@ class Sampler:
         allocated_blocks: Callable[[], int | None] | None = None,
         asyncio_tasks: Callable[[], int | None] | None = None,
         requests: Callable[[], int | None] | None = None,
+        modules: Callable[[], int] | None = None,
         kinds: KindsReader | None = None,
     ) -> None:
         self._clock = clock
@@ -80,6 +82,7 @@ class Sampler:
         self._blocks = _reading("the allocated blocks", allocated_blocks)
         self._tasks = _reading("the asyncio tasks", asyncio_tasks)
         self._requests = _reading("the requests served", requests)
+        self._modules = _reading("the loaded modules", modules)
         self._kinds = kinds
 
     def take(self, *, calm: bool = False) -> Sample:
@@ -108,6 +111,7 @@ class Sampler:
             threads=pages.threads if pages is not None else None,
             cache_entries=caches.entries if caches is not None else None,
             cache_room=caches.room if caches is not None else None,
+            modules=self._modules.take(self._guard),
         )
 
     def _resident(self) -> Resident | None:
@@ -141,6 +145,7 @@ def witnesses(sample: Sample) -> dict[str, float | None]:
         "asyncio_tasks": sample.asyncio_tasks,
         "cache_entries": sample.cache_entries,
         "cache_room": sample.cache_room,
+        "modules": sample.modules,
     }
 
 

@@ -130,3 +130,46 @@ def test_a_life_is_as_long_as_it_was_watched() -> None:
 
     assert isinstance(life, dict)
     assert life["span_s"] <= 2.2 * HOUR  # type: ignore[operator]
+
+
+def starting(until_s: float, seconds: float, quiet_s: float = float("inf")) -> LeakDetector:
+    """A process that grows by 2 MB/s and loads modules for a while, and grows no more after another while."""
+    detector = fast()
+    for i in range(int(4 * seconds)):
+        t = 0.25 * i
+        detector.update(START + t, (30 + 2 * min(t, quiet_s)) * MB, modules=300 + int(10 * min(t, until_s)))
+    return detector
+
+
+def test_growth_while_modules_are_loaded_is_a_start() -> None:
+    """A slow machine takes longer to start than the patience is; without the witness that is a leak."""
+    blind = fast()
+    samples = [(START + 0.25 * i, (30 + 2 * min(0.25 * i, 28.0)) * MB) for i in range(400)]
+
+    assert leaks(fed(blind, samples))
+    for seconds in range(5, 100, 5):
+        assert starting(28.0, seconds, quiet_s=28.0).state in ("warming_up", "stable", "suspect")
+
+
+def test_growth_that_goes_on_after_the_start_is_found() -> None:
+    """From when the modules are loaded, the patience runs."""
+    assert starting(15.0, 32.0).state != "leaking"
+    assert starting(15.0, 60.0).state == "leaking"
+
+
+def test_loading_for_ever_does_not_hide_a_leak() -> None:
+    """A leak of modules, or a program that makes them all the time, is found when the start is over."""
+    assert starting(float("inf"), 45.0).state != "leaking"
+    assert starting(float("inf"), 90.0).state == "leaking"
+
+
+@few
+@given(st.integers(0, 400), st.floats(1.0, 1e6))
+def test_a_module_loaded_later_is_a_moment_not_watched(at: int, modules: float) -> None:
+    """One late import, however many modules it brings, costs a leak a sample or so."""
+    samples = [(START + 0.25 * i, (60.0 + 0.05 * i) * MB) for i in range(800)]
+    ordinary, importing = (
+        next(i for i, (t, v) in enumerate(samples) if detector.update(t, v, modules=300 + more * (i >= at)))
+        for detector, more in ((fast(), 0.0), (fast(), modules))
+    )
+    assert ordinary <= importing <= ordinary + 8

@@ -23,7 +23,8 @@ NEW_SHARE = 0.9
 CLEAR_OF_NOISE = 7.0
 GOING_ON = 0.77
 _HELD_SHARE = 0.5
-_LONG_PAUSE = 0.1
+_WATCHED_SHARE = 0.9
+_MOST_OF_STEP = 0.5
 _SEEN = 0.5
 _SHORT_SHARE_OF_AGE = 0.1
 _NEW_OVER_PEAKS_SHARE = 0.5
@@ -211,19 +212,18 @@ def weigh(
         return Evidence(times, lows, trend, swing, past, life_start_s, span_s, seen=True)
     start_s = life_start_s + attention.unwatched_s(life_start_s, times[0])
     watched_s = max(0.0, span_s - attention.unwatched_s(times[0], times[-1]))
-    seen = watched_s >= (1.0 - _LONG_PAUSE) * span_s or _grew_while_watched(times, lows, trend.slope, attention)
+    seen = watched_s >= _WATCHED_SHARE * span_s or _grew_while_watched(times, lows, trend.slope, attention)
     return Evidence(times, lows, trend, swing, past, start_s, watched_s, seen)
 
 
 def _grew_while_watched(
     times: Sequence[float], lows: Sequence[float], slope: float, attention: Attention
 ) -> bool:
-    """Whether between looks that no long pause parts, memory grew like the whole."""
-    long_s = _LONG_PAUSE * (times[-1] - times[0])
+    """Whether between looks that no pause parts, memory grew like the whole."""
     slopes: list[float] = []
     first = 0
     for j in range(1, len(times)):
-        if attention.unwatched_s(times[j - 1], times[j]) > long_s:
+        if attention.unwatched_s(times[j - 1], times[j]) > _MOST_OF_STEP * (times[j] - times[j - 1]):
             first = j
         slopes += [(lows[j] - lows[i]) / (times[j] - times[i]) for i in range(first, j)]
     return bool(slopes) and median(slopes) >= _SEEN * slope

@@ -84,7 +84,9 @@ class Heritage:
             return None
         strength = watched_s / patience.needed_s(evidence, limit_bytes)
         return (
-            Finding(evidence, strength, now.level, watched_s - evidence.watched_s) if strength >= 1.0 else None
+            Finding(evidence, strength, now.level, watched_s - evidence.watched_s)
+            if strength >= 1.0
+            else None
         )
 
     def _over(self, now: Span | None, start_s: float) -> bool:

@@ -106,9 +106,7 @@ class Span(NamedTuple):
     level: int
 
 
-def present(
-    envelope: Envelope, attention: Attention, elapsed_s: float, start_up_s: float
-) -> Span | None:
+def present(envelope: Envelope, attention: Attention, elapsed_s: float, start_up_s: float) -> Span | None:
     """The life an envelope has followed so far; None as long as it says nothing.
 
     Args:

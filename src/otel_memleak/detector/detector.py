@@ -227,7 +227,7 @@ class LeakDetector:
             said = (requests, malloc_in_use_bytes, malloc_kept_bytes, allocated_blocks, file_bytes,
                     swapped_bytes, threads, asyncio_tasks, cache_entries, cache_room)  # fmt: skip
             self._retained = testimony.hear(self._timeline.elapsed_s, self._rss, said)
-        if modules is not None and (loaded := number(modules)) is not None:
+        if modules is not None and (loaded := number(modules)) is not None and loaded >= 0.0:
             self._watch.attention.loaded(loaded)
         return self._conclude(self._timeline.elapsed_s)
 
