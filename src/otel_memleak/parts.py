@@ -11,8 +11,9 @@ HELPERS: Final = ("ctypes", "fnmatch", "resource", *(() if sys.platform.startswi
 _NAMES: Final = """
     emission.exemplars emission.alerts clock detector median detector._trend detector._forecast
     detector._attention detector._envelope detector._evidence detector._patience types
-    detector._pattern detector._load detector._filling detector._track detector._rss detector._validation detector._witnesses
-    detector._watch detector._progress detector._alerts detector._baseline detector._lives
+    detector._pattern detector._load detector._filling detector._track detector._rss
+    detector._validation detector._witnesses detector._watch detector._progress detector._alerts
+    detector._baseline detector._lives
     detector.state detector._heritage detector._incidents detector._timeline detector.detector
     diagnosis diagnosis._witness probes probes._errors probes._files probes._pages
     probes._interpreter probes._malloc diagnosis._witnesses diagnosis.findings diagnosis.diagnoser

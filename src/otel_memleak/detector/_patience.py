@@ -20,6 +20,9 @@ _CROOKED_PROLONGS = 35.0
 """What is watched at most: three hours, five at the start of a process, when every quarter of the window
 grows like the whole, and a working day when they differ. The day, caches and pools bend within hours."""
 
+_HARMLESS_PROLONGS = 1.5
+"""Growth that by its own curve levels off below the limit."""
+
 _SHORTEST_WINDOWS = 0.2
 _YOUNG_WINDOWS = 3.0
 """Baseline windows that the shortest window has to span, anywhere and more at the start of a process."""
@@ -67,7 +70,8 @@ class Patience(NamedTuple):
             return max(self.fixed_s, factor * needed)
         shortest = self.baseline_window_s * (_SHORTEST_WINDOWS + _YOUNG_WINDOWS * young)
         share = _SHARE_OF_TIME_LEFT * (1.0 + _YOUNG_SHARE * young)
-        watched = min(share * time_left_s(evidence, limit_bytes), _longest_s(evidence))
+        left_s, longest_s = time_left_s(evidence, limit_bytes), _longest_s(evidence)
+        watched = min(share * left_s, longest_s) if left_s < math.inf else _HARMLESS_PROLONGS * longest_s
         return max(shortest, factor * doubts * watched)
 
     def most_strength(self, span_s: float, rise_bytes: float, headroom: float, doubts: float = 1.0) -> float:

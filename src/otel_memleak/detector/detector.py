@@ -207,14 +207,13 @@ class LeakDetector:
             threads: Threads of the process; said in the alert where they multiply.
             asyncio_tasks: Unfinished asyncio tasks; likewise.
             cache_entries: Entries that bounded caches have taken so far, since any moment.
-            cache_room: Entries that those of them that are filling still take before they are full. Growth
-                that goes with the entries, and ends below the limit when there is no room left, is watched
-                until then.
+            cache_room: Entries that those of them that are filling still take. Growth that goes with the
+                entries, and ends below the limit when there is no room left, is watched until then.
             modules: Loaded so far (``len(sys.modules)``). Growth while they become more is a start.
 
         Returns:
-            An alert, if there is something new to say. When there are two things, the leak comes first and
-            the other with the next sample.
+            An alert, if there is something new to say. Of two, the leak's comes first, the other's with the
+            next sample.
         """
         if not self._tick(time_s, rss_bytes):
             return None
