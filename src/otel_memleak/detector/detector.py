@@ -192,8 +192,7 @@ class LeakDetector:
         last stands until it is said anew. What is not a number of at least 0 was not said.
 
         Args:
-            time_s: When, seconds, on any clock. Samples may be missing, repeated or late, and the clock may
-                jump.
+            time_s: When, seconds, on any clock, which may jump. Samples may be missing, repeated or late.
             rss_bytes: Resident memory, bytes. What is not a positive number is a reading that failed.
             requests: Requests served so far, since any moment: the clock on which a quiet night does not hide
                 a leak, and the reason why a busy day is none.
