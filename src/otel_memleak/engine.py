@@ -25,6 +25,7 @@ from otel_memleak.parts import DIAGNOSER, ON_ALERT
 from otel_memleak.probes import (
     BlockCounter,
     Resident,
+    count_modules,
     read_tracemalloc_bytes,
 )
 from otel_memleak.sampler import Sampler, witnesses
@@ -126,6 +127,7 @@ class Engine:
             allocated_blocks=BlockCounter().read,
             asyncio_tasks=_task_counter() if settings.tier is MonitoringTier.DEVELOPMENT else None,
             requests=self._routes.requests if self._routes is not None else None,
+            modules=count_modules,
             kinds=self._surroundings.make_kinds() if self._surroundings.make_kinds is not None else None,
         )
 

@@ -15,7 +15,7 @@ def _ours(names: str) -> tuple[str, ...]:
 
 PARTS: Final = HELPERS + _ours("""
     emission.alerts clock detector median detector._trend
-    detector._envelope detector._evidence detector._patience types detector._load
+    detector._attention detector._envelope detector._evidence detector._patience types detector._load
     detector._filling detector._track detector._rss detector._validation detector._witnesses
     detector._watch detector._baseline
     detector._incidents detector._timeline detector.detector

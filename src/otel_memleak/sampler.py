@@ -60,6 +60,7 @@ class Sampler:
         allocated_blocks: Reads CPython's block count; None for a process that does not want it.
         asyncio_tasks: Reads the number of unfinished tasks; None for a process that does not want it.
         requests: Reads the number of requests served so far; None where they are not counted.
+        modules: Reads the number of modules loaded so far.
         kinds: Reads the kinds of memory now and then; None for a process that does not want it.
     """
 
@@ -73,6 +74,7 @@ class Sampler:
         allocated_blocks: Callable[[], int | None] | None = None,
         asyncio_tasks: Callable[[], int | None] | None = None,
         requests: Callable[[], int | None] | None = None,
+        modules: Callable[[], int] | None = None,
         kinds: KindsReader | None = None,
     ) -> None:
         self._clock = clock
@@ -82,6 +84,7 @@ class Sampler:
         self._blocks = _reading("the allocated blocks", allocated_blocks)
         self._tasks = _reading("the asyncio tasks", asyncio_tasks) if asyncio_tasks is not None else None
         self._requests = _reading("the requests served", requests) if requests is not None else None
+        self._modules = _reading("the loaded modules", modules) if modules is not None else None
         self._kinds = kinds
 
     def take(self, *, calm: bool = False) -> Sample:
@@ -102,6 +105,7 @@ class Sampler:
             self._tasks.take(self._guard) if self._tasks is not None else None,
             self._requests.take(self._guard) if self._requests is not None else None,
             file_bytes,
+            modules=self._modules.take(self._guard) if self._modules is not None else None,
         )
         if pages is None and malloc is None and caches is None:
             return sample
@@ -147,6 +151,7 @@ def witnesses(sample: Sample) -> dict[str, float | None]:
         "asyncio_tasks": sample.asyncio_tasks,
         "cache_entries": sample.cache_entries,
         "cache_room": sample.cache_room,
+        "modules": sample.modules,
     }
 
 

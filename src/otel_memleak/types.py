@@ -86,6 +86,7 @@ class Sample(NamedTuple):
         threads: Threads of the process.
         cache_entries: Entries that bounded caches have taken since the first sample.
         cache_room: Entries that those that are filling still take.
+        modules: Modules loaded so far.
     """
 
     time_s: float
@@ -104,6 +105,7 @@ class Sample(NamedTuple):
     threads: int | None = None
     cache_entries: int | None = None
     cache_room: int | None = None
+    modules: int | None = None
 
 
 def __getattr__(name: str) -> Any:

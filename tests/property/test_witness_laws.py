@@ -24,6 +24,7 @@ NAMES = (
     "asyncio_tasks",
     "cache_entries",
     "cache_room",
+    "modules",
 )
 garbage = st.one_of(junk, st.text(max_size=2), st.floats(max_value=-1e-9), st.just([1, 2]), st.just(object()))
 subject = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, garbage.filter(lambda value: value != 0.0)))
@@ -95,7 +96,11 @@ def test_it_does_not_matter_how_much_of_a_leak_is_in_swap(samples: Samples, shar
         st.tuples(
             st.floats(0.0, 1e7),
             st.floats(1.0, 2.0**45),
-            st.lists(st.one_of(st.none(), st.floats(0.0, 2.0**45), st.floats()), min_size=10, max_size=10),
+            st.lists(
+                st.one_of(st.none(), st.floats(0.0, 2.0**45), st.floats()),
+                min_size=len(NAMES),
+                max_size=len(NAMES),
+            ),
         ),
         max_size=200,
     )

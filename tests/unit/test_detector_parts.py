@@ -151,6 +151,18 @@ def test_the_forecast_divides_what_is_left_by_the_pace() -> None:
     assert ahead.low < ahead.seconds < ahead.high
 
 
+def test_a_forecast_is_less_certain_the_further_it_looks() -> None:
+    """Half a window ahead the pace that was seen holds; ten windows ahead anything may have happened to it."""
+    near, far = forecast(150.0, 100.0, straight()), forecast(1000.0, 100.0, straight())
+    assert near is not None
+    assert far is not None
+    assert near.high is not None
+    assert far.high is not None
+
+    assert near.high / near.low < 2.0
+    assert 8.0 < far.high / far.low < 25.0
+
+
 def test_there_is_no_forecast_without_limit_or_growth() -> None:
     """None rather than a number nobody can use; at the limit, no time is left."""
     assert forecast(None, 100.0, straight()) is None

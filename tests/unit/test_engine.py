@@ -235,6 +235,7 @@ def test_a_development_sample_has_what_the_tier_promises() -> None:
     assert status is not None
     assert status.sample.tracemalloc_current_bytes
     assert status.sample.allocated_blocks
+    assert (status.sample.modules or 0) > 100
 
     production = Process(lambda t: MB)
     production.engine.tick()

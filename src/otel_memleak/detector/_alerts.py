@@ -127,7 +127,7 @@ def leak_alert(
     ahead = None if over else forecast(moment.limit_bytes, moment.rss_bytes, trend)
     left_s = ahead.seconds if ahead is not None else None
     headroom = headroom_bytes(moment.rss_bytes, moment.limit_bytes)
-    watched = _span(finding.evidence.span_s)
+    watched = _span(finding.evidence.watched_s)
     if finding.earlier_s > 0.0:
         watched += f" and {_span(finding.earlier_s)} in earlier lives"
     why = f"{_mb_per_hour(trend.slope)} for {watched}, {finding.strength:.1f} times the patience it needs"

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from otel_memleak.detector._attention import Attention
 from otel_memleak.detector._envelope import Past, Window
 from otel_memleak.detector._trend import Trend, fit
 from otel_memleak.median import median
@@ -22,6 +23,9 @@ NEW_SHARE = 0.9
 CLEAR_OF_NOISE = 7.0
 GOING_ON = 0.77
 _HELD_SHARE = 0.5
+_WATCHED_SHARE = 0.9
+_MOST_OF_STEP = 0.5
+_SEEN = 0.5
 _SHORT_SHARE_OF_AGE = 0.1
 _NEW_OVER_PEAKS_SHARE = 0.5
 
@@ -42,7 +46,10 @@ class Evidence(NamedTuple):
         trend: The robust line through them.
         swing_bytes: Median of how far memory swings within a bucket.
         past: What was reached before it; None when there was nothing before.
-        life_start_s: Elapsed time at which the life of the process began.
+        life_start_s: Elapsed time at which the life of the process would have begun, had it been watched
+            without a pause.
+        watched_s: Seconds of the window that were watched.
+        seen: Whether it grew while it was watched, and not merely from one look to the next.
     """
 
     times_s: tuple[float, ...]
@@ -51,6 +58,8 @@ class Evidence(NamedTuple):
     swing_bytes: float
     past: Past | None
     life_start_s: float
+    watched_s: float
+    seen: bool
 
     @property
     def span_s(self) -> float:
@@ -61,6 +70,11 @@ class Evidence(NamedTuple):
     def rise_bytes(self) -> float:
         """What the line rises over the window."""
         return self.trend.slope * self.span_s
+
+    @property
+    def watched_rise_bytes(self) -> float:
+        """What the line rises while it is watched."""
+        return self.trend.slope * self.watched_s
 
     @property
     def level_bytes(self) -> float:
@@ -109,7 +123,8 @@ def held(evidence: Evidence) -> bool:
 def credible(evidence: Evidence) -> bool:
     """There is something to talk about."""
     return (
-        material(evidence)
+        evidence.seen
+        and material(evidence)
         and clear_of_noise(evidence)
         and going_on(evidence)
         and held(evidence)
@@ -174,7 +189,13 @@ def _within(value: float, most: float) -> float:
     return min(max(0.0, value), most)
 
 
-def weigh(window: Window, highs: Sequence[float], past: Past | None, life_start_s: float) -> Evidence:
+def weigh(
+    window: Window,
+    highs: Sequence[float],
+    past: Past | None,
+    life_start_s: float,
+    attention: Attention | None = None,
+) -> Evidence:
     """Measure a window.
 
     Args:
@@ -182,7 +203,27 @@ def weigh(window: Window, highs: Sequence[float], past: Past | None, life_start_
         highs: The highest sample of each of its buckets, bytes.
         past: What was reached before it.
         life_start_s: Elapsed time at which the life of the process began.
+        attention: Knows what was not watched; None for a series without a pause.
     """
     times, lows = tuple(window.times_s), tuple(window.lows_bytes)
     swing = median([high - low for high, low in zip(highs, lows, strict=True)])
-    return Evidence(times, lows, fit(times, lows), swing, past, life_start_s)
+    trend, span_s = fit(times, lows), times[-1] - times[0]
+    if attention is None:
+        return Evidence(times, lows, trend, swing, past, life_start_s, span_s, seen=True)
+    start_s = life_start_s + attention.unwatched_s(life_start_s, times[0])
+    watched_s = max(0.0, span_s - attention.unwatched_s(times[0], times[-1]))
+    seen = watched_s >= _WATCHED_SHARE * span_s or _grew_while_watched(times, lows, trend.slope, attention)
+    return Evidence(times, lows, trend, swing, past, start_s, watched_s, seen)
+
+
+def _grew_while_watched(
+    times: Sequence[float], lows: Sequence[float], slope: float, attention: Attention
+) -> bool:
+    """Whether between looks that no pause parts, memory grew like the whole."""
+    slopes: list[float] = []
+    first = 0
+    for j in range(1, len(times)):
+        if attention.unwatched_s(times[j - 1], times[j]) > _MOST_OF_STEP * (times[j] - times[j - 1]):
+            first = j
+        slopes += [(lows[j] - lows[i]) / (times[j] - times[i]) for i in range(first, j)]
+    return bool(slopes) and median(slopes) >= _SEEN * slope

@@ -75,7 +75,7 @@ class Heritage:
     ) -> Finding | None:
         evidence = now.evidence
         if self.carried is not None:
-            present = line(now, start_s, evidence.span_s)
+            present = line(now, start_s, evidence.watched_s)
             if credible(evidence) and present.like(self.carried.slope):
                 return Finding(evidence, 1.0, now.level)
             return None
@@ -84,7 +84,9 @@ class Heritage:
             return None
         strength = watched_s / patience.needed_s(evidence, limit_bytes)
         return (
-            Finding(evidence, strength, now.level, watched_s - evidence.span_s) if strength >= 1.0 else None
+            Finding(evidence, strength, now.level, watched_s - evidence.watched_s)
+            if strength >= 1.0
+            else None
         )
 
     def _over(self, now: Span | None, start_s: float) -> bool:
@@ -92,9 +94,9 @@ class Heritage:
             return False
         slope, quiet_s = self.carried.slope, self.lives.quiet_s(self.carried.slope)
         if now is not None:
-            present = line(now, start_s, now.evidence.span_s)
+            present = line(now, start_s, now.evidence.watched_s)
             if present.without(slope):
-                quiet_s += now.evidence.span_s
+                quiet_s += now.evidence.watched_s
             elif present.like(slope) is not None:
                 return False
         least_s = _LEAST_WAIT_WINDOWS * self._start_up_s

@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from otel_memleak.detector._attention import Attention
 from otel_memleak.detector._envelope import Envelope, Window
 from otel_memleak.detector._evidence import Evidence, credible, weigh
 from otel_memleak.records import NamedTuple
@@ -42,7 +43,7 @@ class Life(NamedTuple):
     Attributes:
         start_s: When it began, on the clock fed.
         duration_s: How long it was watched, seconds.
-        span_s: The part of it that was measured, seconds.
+        span_s: The part of it that was measured, seconds, without what was not watched.
         level_bytes: Retained at the beginning of that part.
         end_bytes: Retained at the end.
         slope: Bytes per second.
@@ -105,16 +106,19 @@ class Span(NamedTuple):
     level: int
 
 
-def present(envelope: Envelope, elapsed_s: float, start_up_s: float) -> Span | None:
+def present(envelope: Envelope, attention: Attention, elapsed_s: float, start_up_s: float) -> Span | None:
     """The life an envelope has followed so far; None as long as it says nothing.
 
     Args:
         envelope: Of one life.
+        attention: What of it was watched.
         elapsed_s: Now.
         start_up_s: The least time that is left out at the beginning.
     """
-    age = elapsed_s - envelope.start_s
-    begin = envelope.start_s + max(start_up_s, _SKIPPED_SHARE * age)
+    start = envelope.start_s
+    age = elapsed_s - start - attention.unwatched_s(start, elapsed_s)
+    begin = start + max(start_up_s, _SKIPPED_SHARE * age)
+    begin += attention.unwatched_s(start, begin)
     for index, level in enumerate(envelope.levels):
         if level.times and level.times[0] <= begin:
             at = bisect_left(level.times, begin)
@@ -122,7 +126,7 @@ def present(envelope: Envelope, elapsed_s: float, start_up_s: float) -> Span | N
                 return None
             window = Window(level.times[at:], level.lows[at:])
             past = envelope.before(window.times_s[0], index)
-            return Span(weigh(window, level.highs[at:], past, envelope.start_s), index)
+            return Span(weigh(window, level.highs[at:], past, start, attention), index)
     return None
 
 
@@ -132,7 +136,7 @@ def line(span: Span, start_s: float, duration_s: float) -> Life:
     return Life(
         start_s,
         duration_s,
-        evidence.span_s,
+        evidence.watched_s,
         max(0.0, trend.at(evidence.times_s[0])),
         max(0.0, evidence.level_bytes),
         trend.slope,
@@ -167,13 +171,13 @@ class Lives:
         alike = self._alike(evidence.trend.slope, start_s)
         if len(alike) < _FEWEST_ALIKE:
             return 0.0
-        if evidence.span_s < _AS_LONG_SHARE * min(life.span_s for life in alike):
+        if evidence.watched_s < _AS_LONG_SHARE * min(life.span_s for life in alike):
             return 0.0
-        early = evidence.span_s * evidence.trend.early + sum(life.span_s * life.early for life in alike)
-        late = evidence.span_s * evidence.trend.late + sum(life.span_s * life.late for life in alike)
+        early = evidence.watched_s * evidence.trend.early + sum(life.span_s * life.early for life in alike)
+        late = evidence.watched_s * evidence.trend.late + sum(life.span_s * life.late for life in alike)
         if late < _STRAIGHT * early:
             return 0.0
-        return evidence.span_s + sum(life.span_s for life in alike)
+        return evidence.watched_s + sum(life.span_s for life in alike)
 
     def _alike(self, slope: float, start_s: float) -> list[Life]:
         """The unbroken series of recent lives that grew like this, newest first."""

@@ -20,6 +20,9 @@ _CROOKED_PROLONGS = 35.0
 """What is watched at most: three hours, five at the start of a process, when every quarter of the window
 grows like the whole, and a working day when they differ. The day, caches and pools bend within hours."""
 
+_HARMLESS_PROLONGS = 1.5
+"""Growth that by its own curve levels off below the limit."""
+
 _SHORTEST_WINDOWS = 0.2
 _YOUNG_WINDOWS = 3.0
 """Baseline windows that the shortest window has to span, anywhere and more at the start of a process."""
@@ -60,13 +63,15 @@ class Patience(NamedTuple):
         doubts, young = doubt(evidence), youth(evidence)
         if self.fixed_s is not None:
             fading = _FADING_PROLONGS if decelerates(evidence) else 1.0
-            small = max(1.0, _FULL_RISE_SHARE * evidence.level_bytes / evidence.rise_bytes)
+            full = _FULL_RISE_SHARE * evidence.level_bytes
+            small = max(1.0, full / max(evidence.watched_rise_bytes, 0.01 * full))
             doubts *= 1.0 + _YOUNG_SHARE * young
             needed = self.fixed_s * fading * small * math.pow(doubts, _DOUBT_IN_FIXED)
             return max(self.fixed_s, factor * needed)
         shortest = self.baseline_window_s * (_SHORTEST_WINDOWS + _YOUNG_WINDOWS * young)
         share = _SHARE_OF_TIME_LEFT * (1.0 + _YOUNG_SHARE * young)
-        watched = min(share * time_left_s(evidence, limit_bytes), _longest_s(evidence))
+        left_s, longest_s = time_left_s(evidence, limit_bytes), _longest_s(evidence)
+        watched = min(share * left_s, longest_s) if left_s < math.inf else _HARMLESS_PROLONGS * longest_s
         return max(shortest, factor * doubts * watched)
 
     def most_strength(self, span_s: float, rise_bytes: float, headroom: float, doubts: float = 1.0) -> float:

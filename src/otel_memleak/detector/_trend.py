@@ -13,7 +13,7 @@ _NORMAL_QUANTILE = 1.959964
 _MAD_TO_SIGMA = 1.4826
 _MOST_CORRELATED = 0.9
 _FEWEST = 3.0
-_OVERDISPERSION = 1.5
+_OVERDISPERSION = 2.0
 _LEAST_HALF_WIDTH = 0.03
 _RANKS_RUN_OUT = 0.8
 """Share of all pairs beyond which the ends are slopes between neighbours, which say nothing."""
@@ -32,6 +32,7 @@ class Trend(NamedTuple):
         early: Slope of the first half alone, bytes per second.
         late: Slope of the second half alone, bytes per second.
         quarters: Slopes of the four quarters alone, bytes per second.
+        span_s: Length of the window, seconds.
     """
 
     slope: float
@@ -43,6 +44,7 @@ class Trend(NamedTuple):
     early: float
     late: float
     quarters: tuple[float, float, float, float]
+    span_s: float
 
     def at(self, time_s: float) -> float:
         """Bytes the line says at a time."""
@@ -117,6 +119,7 @@ def fit(times_s: Sequence[float], values: Sequence[float]) -> Trend:
         early=first,
         late=second,
         quarters=(median(quarters[0]), median(quarters[1]), median(quarters[2]), median(quarters[3])),
+        span_s=times_s[-1] - times_s[0],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from otel_memleak.detector._attention import Attention
 from otel_memleak.detector._envelope import MAX_LEVELS, WINDOW, Envelope, Level, Past, Window
 from otel_memleak.detector._evidence import (
     CLEAR_OF_NOISE,
@@ -71,6 +72,7 @@ class GrowthWatch:
     def __init__(
         self, sampling_interval_s: float, baseline_window_s: float, patience_s: float | None
     ) -> None:
+        self.attention = Attention(sampling_interval_s, baseline_window_s)
         self._width = max(sampling_interval_s, baseline_window_s / _BUCKETS_PER_WIDTH)
         self.patience = Patience(patience_s, baseline_window_s)
         self.testimony = Testimony(self._width)
@@ -166,11 +168,11 @@ class GrowthWatch:
             past = self.envelope.before(window.times_s[0], index)
             if past is not None and not _above(window, past):
                 continue
-            evidence = weigh(window, level.highs[-size:], past, self.envelope.start_s)
+            evidence = weigh(window, level.highs[-size:], past, self.envelope.start_s, self.attention)
             for view, factor in self.testimony.views(evidence, limit_bytes):
                 if not credible(view):
                     continue
-                strength = view.span_s / self.patience.needed_s(view, limit_bytes, factor)
+                strength = view.watched_s / self.patience.needed_s(view, limit_bytes, factor)
                 if best is None or strength > best.strength:
                     best = Finding(view, strength, index)
                     enough = max(enough, strength) if self.testimony.silent else enough

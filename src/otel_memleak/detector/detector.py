@@ -198,6 +198,7 @@ class LeakDetector:
         asyncio_tasks: float | None = None,
         cache_entries: float | None = None,
         cache_room: float | None = None,
+        modules: float | None = None,
     ) -> LeakAlert | None:
         """Take one sample; never raises on what a sample can be.
 
@@ -205,8 +206,7 @@ class LeakDetector:
         last stands until it is said anew. What is not a number of at least 0 was not said.
 
         Args:
-            time_s: When, seconds, on any clock. Samples may be missing, repeated or late, and the clock may
-                jump.
+            time_s: When, seconds, on any clock, which may jump. Samples may be missing, repeated or late.
             rss_bytes: Resident memory, bytes. What is not a positive number is a reading that failed.
             requests: Requests served so far, since any moment: the clock on which a quiet night does not hide
                 a leak, and the reason why a busy day is none.
@@ -220,24 +220,16 @@ class LeakDetector:
             threads: Threads of the process; said in the alert where they multiply.
             asyncio_tasks: Unfinished asyncio tasks; likewise.
             cache_entries: Entries that bounded caches have taken so far, since any moment.
-            cache_room: Entries that those of them that are filling still take before they are full. Growth
-                that goes with the entries, and ends below the limit when there is no room left, is watched
-                until then.
+            cache_room: Entries that those of them that are filling still take. Growth that goes with the
+                entries, and ends below the limit when there is no room left, is watched until then.
+            modules: Loaded so far (``len(sys.modules)``). Growth while they become more is a start.
 
         Returns:
-            An alert, if there is something new to say. When there are two things, the leak comes first and
-            the other with the next sample.
+            An alert, if there is something new to say. Of two, the leak's comes first, the other's with the
+            next sample.
         """
-        now = time_s if type(time_s) is float else number(time_s)
-        rss = rss_bytes if type(rss_bytes) is float else number(rss_bytes)
-        if now is None or rss is None or not (0.0 < rss <= _MOST_BYTES and -_LATEST_S <= now <= _LATEST_S):
-            return None  # not a number fails every comparison
-        if not self._timeline.advance(now):
+        if not self._tick(time_s, rss_bytes):
             return None
-        elapsed = self._timeline.elapsed_s
-        self._time, self._rss = now, rss
-        self._rss_watch.add(elapsed, rss, self._thresholds)
-        self._retained = rss
         # All of them None, asked without calling anything of theirs: a witness may be any object.
         silent = (requests is malloc_in_use_bytes is malloc_kept_bytes is allocated_blocks is file_bytes
                   is swapped_bytes is threads is asyncio_tasks is cache_entries is cache_room
@@ -246,7 +238,26 @@ class LeakDetector:
         if not (silent and testimony.silent):
             said = (requests, malloc_in_use_bytes, malloc_kept_bytes, allocated_blocks, file_bytes,
                     swapped_bytes, threads, asyncio_tasks, cache_entries, cache_room)  # fmt: skip
-            self._retained = testimony.hear(elapsed, rss, said)
+            self._retained = testimony.hear(self._timeline.elapsed_s, self._rss, said)
+        if modules is not None and (loaded := number(modules)) is not None and loaded >= 0.0:
+            self._watch.attention.loaded(loaded)
+        return self._conclude(self._timeline.elapsed_s)
+
+    def _tick(self, time_s: float | None, rss_bytes: float | None) -> bool:
+        """Take the two numbers of a sample; False when they are none, or late."""
+        now = time_s if type(time_s) is float else number(time_s)
+        rss = rss_bytes if type(rss_bytes) is float else number(rss_bytes)
+        if now is None or rss is None or not (0.0 < rss <= _MOST_BYTES and -_LATEST_S <= now <= _LATEST_S):
+            return False  # not a number fails every comparison
+        if not self._timeline.advance(now):
+            return False
+        elapsed = self._timeline.elapsed_s
+        self._watch.attention.step(elapsed)
+        self._time, self._rss, self._retained = now, rss, rss
+        self._rss_watch.add(elapsed, rss, self._thresholds)
+        return True
+
+    def _conclude(self, elapsed: float) -> LeakAlert | None:
         self._follow(elapsed, self._retained)
         if self._rss_watch.severity is None and self._leak.settled and self._rss_incident.at_rest:
             return None
@@ -262,7 +273,7 @@ class LeakDetector:
         from otel_memleak.detector.state import DetectorState
 
         elapsed, envelope = self._timeline.elapsed_s, self._watch.envelope
-        now = present(envelope, elapsed, self._window)
+        now = present(envelope, self._watch.attention, elapsed, self._window)
         start_s = self._timeline.fed_time(envelope.start_s)
         life = None if now is None else line(now, start_s, elapsed - envelope.start_s)
         return DetectorState(
@@ -312,7 +323,7 @@ class LeakDetector:
             evidence = self._progress.finding.evidence
             onset_s = self._timeline.fed_time(self._progress.onset_s)
             since_s = self._inherited().since_s(incident.id, onset_s)
-            slope, span_s = evidence.trend.slope, evidence.span_s
+            slope, span_s = evidence.trend.slope, evidence.watched_s
         return OpenIncident(incident.id, incident.worst, since_s, said_s, slope, span_s)
 
     def _follow(self, elapsed: float, rss: float) -> None:
@@ -324,7 +335,7 @@ class LeakDetector:
             baseline.restart()
             self._close_leak(elapsed)
         if not baseline.settled:
-            baseline.add(elapsed, rss)
+            baseline.add(watch.attention.watched_s, rss)
         closed = watch.envelope.add(elapsed, rss)
         if closed and baseline.value_bytes is not None:
             self._judge(elapsed, closed)
@@ -347,7 +358,7 @@ class LeakDetector:
         from otel_memleak.detector._lives import present
 
         envelope = self._watch.envelope
-        now = present(envelope, elapsed, self._window)
+        now = present(envelope, self._watch.attention, elapsed, self._window)
         start_s = self._timeline.fed_time(envelope.start_s)
         verdict = heritage.judge(now, start_s, elapsed, self._watch.patience, self._limit)
         if verdict == "over":

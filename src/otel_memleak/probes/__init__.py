@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from otel_memleak.probes._cgroup import read_cgroup_limit
     from otel_memleak.probes._errors import ProbeError
     from otel_memleak.probes._host import Capability, describe_host
-    from otel_memleak.probes._interpreter import BlockCounter, read_allocated_blocks, read_tracemalloc_bytes
+    from otel_memleak.probes._interpreter import (
+        BlockCounter,
+        count_modules,
+        read_allocated_blocks,
+        read_tracemalloc_bytes,
+    )
     from otel_memleak.probes._limit import read_limit
     from otel_memleak.probes._malloc import MallocReading, read_malloc
     from otel_memleak.probes._pages import PageReading, read_pages
@@ -33,6 +38,7 @@ __all__ = [
     "Resident",
     "RssProbe",
     "count_asyncio_tasks",
+    "count_modules",
     "describe_host",
     "read_allocated_blocks",
     "read_cgroup_limit",
@@ -54,6 +60,7 @@ _HOMES: Final = {
     "Resident": "_rss",
     "RssProbe": "_rss",
     "count_asyncio_tasks": "_asyncio",
+    "count_modules": "_interpreter",
     "describe_host": "_host",
     "read_allocated_blocks": "_interpreter",
     "read_cgroup_limit": "_cgroup",

@@ -27,6 +27,11 @@ def read_tracemalloc_bytes() -> tuple[int, int] | None:
         return None
 
 
+def count_modules() -> int:
+    """Return the modules that are loaded: while they become more, a program is still starting."""
+    return len(sys.modules)
+
+
 def read_allocated_blocks() -> int | None:
     """Return the blocks in use in CPython's object allocator; None where nobody counts them.
 

@@ -35,6 +35,7 @@ class Score:
         coverage: Share of rate intervals that held a true rate.
         interval_share: Median half width of these intervals, relative.
         eta_error: Median at the first claim.
+        eta_coverage: Share of intervals of the time left that held the true one.
         updates_per_second: Over all series.
         state_bytes: Largest state left behind by any series.
     """
@@ -55,6 +56,7 @@ class Score:
     coverage: float
     interval_share: float
     eta_error: float
+    eta_coverage: float
     updates_per_second: float
     state_bytes: int
 
@@ -83,6 +85,7 @@ def score(verdicts: Sequence[Verdict]) -> Score:
         coverage=_share(_known(v.covered for v in leaks)),
         interval_share=_quantile(_known(v.interval_share for v in leaks), 0.5),
         eta_error=_quantile(_known(v.eta_error for v in leaks), 0.5),
+        eta_coverage=_share(_known(v.eta_covered for v in leaks)),
         updates_per_second=_ratio(sum(v.samples for v in verdicts), sum(v.seconds for v in verdicts)),
         state_bytes=max((v.state_bytes for v in verdicts), default=0),
     )
@@ -161,8 +164,9 @@ COLUMNS: tuple[tuple[str, Callable[[Score], str]], ...] = (
     ("10-min R", lambda s: _figure(s.fast_recall)),
     ("delay median / p90 h", lambda s: f"{_figure(s.delay_h[0], '.1f')} / {_figure(s.delay_h[1], '.1f')}"),
     ("rate error", lambda s: _percent(s.rate_error)),
-    ("coverage (± width)", lambda s: f"{_percent(s.coverage)} (± {_percent(s.interval_share)})"),
+    ("rate coverage (± width)", lambda s: f"{_percent(s.coverage)} (± {_percent(s.interval_share)})"),
     ("ETA error", lambda s: _percent(s.eta_error)),
+    ("ETA coverage", lambda s: _percent(s.eta_coverage)),
 )
 
 

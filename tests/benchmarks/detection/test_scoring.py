@@ -160,6 +160,26 @@ def test_a_wrong_rate_and_forecast_are_measured() -> None:
     assert verdict.eta_error == pytest.approx(1.0)
 
 
+@dataclass(frozen=True)
+class Forecasting(Trend):
+    time_to_limit_low_s: float | None = None
+    time_to_limit_high_s: float | None = None
+
+
+@pytest.mark.parametrize(
+    ("low_s", "high_s", "covered"),
+    [(300.0, 500.0, True), (410.0, 500.0, False), (300.0, 390.0, False), (300.0, None, True)],
+)
+def test_the_interval_of_the_time_left_holds_the_true_one_or_not(
+    low_s: float, high_s: float | None, covered: bool
+) -> None:
+    """The limit is reached 400 s after the claim; an interval without an upper end is open."""
+    claim = Forecasting(LEAK_BYTES_PER_S * HOUR, 400.0, None, None, low_s, high_s)
+
+    assert judge(speaking({200: claim}), straight_leak()).eta_covered is covered
+    assert judge(speaking({200: RIGHT}), straight_leak()).eta_covered is None
+
+
 def test_a_claim_on_a_failed_reading_uses_the_last_good_one() -> None:
     """NaN is nobody's resident memory: the room is judged by what was read before."""
     series = straight_leak()

@@ -75,6 +75,7 @@ class Verdict:
         covered: Whether the interval of the rate held a true rate.
         interval_share: Half of the interval's width, relative to the rate.
         eta_error: Relative; only for a record that reached a limit the detector knew.
+        eta_covered: Whether the interval of the time left held the true one; likewise.
     """
 
     pattern: str
@@ -94,6 +95,7 @@ class Verdict:
     covered: bool | None = None
     interval_share: float | None = None
     eta_error: float | None = None
+    eta_covered: bool | None = None
 
     @property
     def in_time(self) -> bool:
@@ -206,6 +208,10 @@ def _quality(series: Series, onset_s: float, first: Heard) -> dict[str, float | 
     left_s = series.duration_s - first.time_s
     if claim.time_to_limit_s is not None and series.reached_limit and series.limit_visible and left_s > 0:
         quality["eta_error"] = abs(claim.time_to_limit_s - left_s) / left_s
+        soonest_s: float | None = getattr(claim, "time_to_limit_low_s", None)
+        latest_s: float | None = getattr(claim, "time_to_limit_high_s", None)
+        if soonest_s is not None:
+            quality["eta_covered"] = soonest_s <= left_s <= (math.inf if latest_s is None else latest_s)
     return quality
 
 
