@@ -120,6 +120,8 @@ class Standby:
         if not self._dormant:
             self._load_what_cannot_wait()
         self._ticker.start()
+        if self._engine is not None:
+            self._ticker.wake()  # there is nothing to wait for, and the program may be short
 
     def _load_what_cannot_wait(self) -> None:
         hurry = self.settings.sampling_interval_seconds < HURRY_S
