@@ -166,10 +166,10 @@ def test_loading_for_ever_does_not_hide_a_leak() -> None:
 @few
 @given(st.integers(0, 400), st.floats(1.0, 1e6))
 def test_a_module_loaded_later_is_a_moment_not_watched(at: int, modules: float) -> None:
-    """One late import, however many modules it brings, costs a leak a sample or so."""
+    """One late import, however many modules it brings, costs a leak a look or two at the most."""
     samples = [(START + 0.25 * i, (60.0 + 0.05 * i) * MB) for i in range(800)]
     ordinary, importing = (
         next(i for i, (t, v) in enumerate(samples) if detector.update(t, v, modules=300 + more * (i >= at)))
         for detector, more in ((fast(), 0.0), (fast(), modules))
     )
-    assert ordinary <= importing <= ordinary + 8
+    assert ordinary <= importing <= ordinary + 20

@@ -42,12 +42,12 @@ def first_leak(samples: Samples) -> LeakAlert | None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_with_short_intervals_a_leak_is_found_within_45_s(seed: int) -> None:
+def test_with_short_intervals_a_leak_is_found_within_50_s(seed: int) -> None:
     """200 KB/s under churn and a collector, from the start of the process, at 0.25 s, 5 s and 20 s."""
     alert = first_leak(service(seed, 60.0, leak_kb_per_s=200.0))
     assert alert is not None
 
-    assert alert.time_s - START <= 45.5
+    assert alert.time_s - START <= 50.0
     assert alert.growth_bytes_per_hour == pytest.approx(200 * 1024 * HOUR, rel=0.25)
     assert alert.severity == "critical"
 

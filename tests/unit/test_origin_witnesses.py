@@ -67,7 +67,7 @@ def test_a_series_is_bounded() -> None:
     for second in range(60_000):
         series.offer(Witness(float(second), rss_bytes=second))
 
-    assert sum(len(scale.stretches) for scale in series._scales) <= 5 * 64
+    assert sum(len(scale.stretches()) for scale in series._scales) <= 5 * 64
     assert len(series.readings()) == len(range(0, 60_000, 4096)), "the coarsest still has it all"
 
 

@@ -10,9 +10,10 @@ from otel_memleak.diagnosis._witness import Witness
 from otel_memleak.median import median
 from otel_memleak.records import NamedTuple
 
-_LARGE_BLOCK_BYTES: Final = 8 * 1024
+_LARGE_BLOCK_BYTES: Final = 6 * 1024
 """Bytes of malloc per new block up to which the blocks account for it. Arrays that an extension loses have
-one block for every 4 KB, and beside ten thousand that come and go half of them may not show."""
+one block for every 4 KB. More would be too kind: whatever else a process remembers takes blocks as well, what
+we keep ourselves dozens with every sample."""
 _ENVELOPE_READINGS: Final = 6
 _PARTS: Final = 3
 _READINGS_IN_A_PART: Final = 12
@@ -93,10 +94,10 @@ def _do_blocks_account(witnesses: Sequence[Witness]) -> bool:
 
 
 def _steadily(used: Sequence[_Reading], count: Sequence[_Reading]) -> bool:
-    """Whether blocks come in every part of the time in which malloc grows, half as many as accounts for it.
+    """Whether blocks come in every part of the time in which malloc grows, as many as account for it.
 
-    By the least of each part: how many blocks there are when work in progress is done. Half, because the
-    least of a few seconds is not all of it.
+    By the least of each part: how many blocks there are when work in progress is done. A first alert and all
+    it takes are 3,000 blocks at once: they must not account for what malloc grew before and after.
     """
     if len(count) < _READINGS_IN_A_PART * _PARTS:
         return True
@@ -106,7 +107,7 @@ def _steadily(used: Sequence[_Reading], count: Sequence[_Reading]) -> bool:
         if inside and blocks
     ]
     steps = [(b - a, m - n) for (a, n), (b, m) in pairwise(parts) if b > a]
-    return all(grown <= 2 * made * _LARGE_BLOCK_BYTES for grown, made in steps)
+    return all(grown <= made * _LARGE_BLOCK_BYTES for grown, made in steps)
 
 
 def _parts(readings: Sequence[_Reading], over: Sequence[_Reading] | None = None) -> list[list[int]]:

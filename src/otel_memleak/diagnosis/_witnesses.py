@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections import deque
 from typing import Any, Final
@@ -20,6 +21,8 @@ from otel_memleak.types import Sample
 _CALM_STRIDE: Final = 10
 _CAPACITY: Final = 64
 _SCALES: Final = (1, 8, 64, 512, 4096)
+_LAYOUT: Final = struct.Struct(f"{len(Witness._fields)}d")
+_NOT_READ: Final = -1.0
 _WITNESSES: Final = tuple(name for name in Witness._fields if name != "time_s")
 _THROUGHOUT: Final = frozenset({"traced_bytes", "tracing_bytes"})
 """Means nothing for a stretch in only part of which it was read."""
@@ -149,29 +152,50 @@ class WitnessSeries:
             since_s: The onset of an incident, on the sample clock; default the first reading.
         """
         scale = next((scale for scale in self._scales if scale.reaches(since_s)), self._scales[-1])
-        return [witness for witness in scale.stretches if witness.time_s >= since_s]
+        return [witness for witness in scale.stretches() if witness.time_s >= since_s]
 
 
 class _Scale:
-    __slots__ = ("_complete", "_in_last", "_per_stretch", "stretches")
+    """Stretches that are complete are packed: a block of memory each, where their numbers would take a dozen.
+
+    Blocks of our own would pass for what the application's Python code keeps.
+    """
+
+    __slots__ = ("_complete", "_done", "_in_last", "_last", "_per_stretch")
 
     def __init__(self, per_stretch: int) -> None:
         self._per_stretch = per_stretch
-        self._in_last = per_stretch
+        self._in_last = 0
         self._complete = True
-        self.stretches: deque[Witness] = deque(maxlen=_CAPACITY)
+        self._last: Witness | None = None
+        self._done: deque[bytes] = deque(maxlen=_CAPACITY - 1)
 
     def offer(self, witness: Witness) -> None:
-        if self._in_last < self._per_stretch:
-            self.stretches[-1] = least(self.stretches[-1], witness)
+        last = self._last
+        if last is not None and self._in_last < self._per_stretch:
+            self._last = least(last, witness)
             self._in_last += 1
-        else:
-            self._complete = self._complete and len(self.stretches) < _CAPACITY
-            self.stretches.append(witness)
-            self._in_last = 1
+            return
+        if last is not None:
+            self._complete = self._complete and len(self._done) < _CAPACITY - 1
+            self._done.append(_packed(last))
+        self._last, self._in_last = witness, 1
 
     def reaches(self, time_s: float) -> bool:
-        return self._complete or self.stretches[0].time_s <= time_s
+        return self._complete or _unpacked(self._done[0]).time_s <= time_s
+
+    def stretches(self) -> list[Witness]:
+        """All there are, oldest first."""
+        return [*map(_unpacked, self._done), *(() if self._last is None else (self._last,))]
+
+
+def _packed(witness: Witness) -> bytes:
+    return _LAYOUT.pack(*(_NOT_READ if value is None else value for value in witness))
+
+
+def _unpacked(packed: bytes) -> Witness:
+    time_s, *values = _LAYOUT.unpack(packed)
+    return Witness(time_s, *(None if value == _NOT_READ else int(value) for value in values))
 
 
 def least(first: Witness, second: Witness) -> Witness:
