@@ -67,6 +67,16 @@ def test_malloc_that_grows_without_blocks_is_native() -> None:
     assert "in use in malloc" in verdict.advice
 
 
+def test_native_memory_under_wrappers_that_a_census_has_seen_is_native() -> None:
+    """A wrapper of 60 bytes with 400 bytes of malloc under it: where its size is known, the rest is not its own."""
+    growth = {"rss_bytes": 30 * MB, "malloc_in_use_bytes": 22 * MB}
+    series = _series(**growth, allocated_blocks=120_000, peak_blocks=120_000)
+
+    assert classify_origin(series, held_growth_bytes=4 * MB, held_growth_count=60_000).origin == "native"
+    assert classify_origin(series, held_growth_bytes=4 * MB, held_growth_count=6_000).origin == "python"
+    assert classify_origin(series, held_growth_bytes=26 * MB, held_growth_count=60_000).origin == "python"
+
+
 def test_growth_in_neither_allocator_is_native_and_says_mapped() -> None:
     """mmap, thread stacks and foreign runtimes are seen by neither witness."""
     verdict = classify_origin(_series(rss_bytes=30 * MB, threads=40))

@@ -284,11 +284,12 @@ class Investigation:
 
     def _origin(self, suspects: Sequence[Suspect]) -> OriginVerdict:
         witnesses = self._process.witnesses(self._case.onset_s)
-        held = 0.0 if self._has_compared else None
+        held, count = 0.0 if self._has_compared else None, 0.0
         if suspects and len(witnesses) > 1:
             hours = (witnesses[-1].time_s - witnesses[0].time_s) / 3600
             held = sum(suspect.growth_bytes_per_hour for suspect in suspects) * hours
-        return classify_origin(witnesses, held_growth_bytes=held)
+            count = sum(suspect.growth_count_per_hour for suspect in suspects) * hours
+        return classify_origin(witnesses, held_growth_bytes=held, held_growth_count=count)
 
     @property
     def _has_compared(self) -> bool:

@@ -11,7 +11,8 @@ So growth with a block for every few kilobytes is Python's, and growth of malloc
 Where the line runs was measured on leaks of real packages, in Python and in C: Python's grew by 32 to
 4,100 bytes a block, native ones but one by more than 150,000 (the blocks of whatever else happened).
 A leak of both at once, in C code that loses a reference to a wrapper and the native memory under it,
-looks like Python's. Python objects of more than 5 KB (images, buffers) are beyond that line: only
+looks like Python's, unless a census has seen the wrappers: then their size is known, and the rest is
+not theirs. Python objects of more than 5 KB (images, buffers) are beyond that line: only
 tracing or a census of the heap tells them from native memory, and both are taken into account when
 they are given.
 """
@@ -31,6 +32,8 @@ __all__ = ["OriginVerdict", "Parts", "Witness", "classify_origin"]
 
 _LEAST_GROWTH_BYTES: Final = MB
 _DECISIVE_SHARE: Final = 0.5
+_KNOWN_SHARE: Final = 0.4
+"""Of the new blocks; an object may take a second one, for its attributes or for what it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ def classify_origin(
     witnesses: Sequence[Witness],
     *,
     held_growth_bytes: float | None = None,
+    held_growth_count: float = 0.0,
     traced_growth_bytes: float | None = None,
 ) -> OriginVerdict:
     """Tell what kind of memory grew over an incident.
@@ -95,6 +99,8 @@ def classify_origin(
         witnesses: Readings over the incident, oldest first; two will do, more are better.
         held_growth_bytes: By how much containers of Python objects grew in that time, where a census of
             the heap says so. It can only speak for ``python``: a census does not see everything.
+        held_growth_count: How many objects these are. Where they are what the new blocks are, more of malloc
+            than they hold is not Python's.
         traced_growth_bytes: By how much what tracing windows saw grew, scaled to that time. It speaks
             both ways, as tracemalloc sees all that Python allocates. Not needed where the witnesses
             themselves carry ``traced_bytes``.
@@ -108,13 +114,14 @@ def classify_origin(
         return OriginVerdict("unknown", 0.0, "", max(total, 0.0), Parts())
     if traced_growth_bytes is None:
         traced_growth_bytes = growth.traced
-    parts = _split(total, growth, held_growth_bytes, traced_growth_bytes)
+    known = held_growth_count >= _KNOWN_SHARE * max(_positive(growth.blocks), 1.0)
+    parts = _split(total, growth, held_growth_bytes, traced_growth_bytes, known=known)
     origin, share = _judge(parts, total)
     advice = _advice(origin, share, parts, total, growth)
     return OriginVerdict(origin, share, advice, total, parts)
 
 
-def _split(total: float, growth: Growths, held: float | None, traced: float | None) -> Parts:
+def _split(total: float, growth: Growths, held: float | None, traced: float | None, *, known: bool) -> Parts:
     file = min(_positive(growth.file), total)
     shared = min(_positive(growth.shared), total - file)
     anonymous = total - file - shared
@@ -129,7 +136,8 @@ def _split(total: float, growth: Growths, held: float | None, traced: float | No
         return Parts(python=_python_by_blocks(anonymous, growth, held), file=file, shared=shared)
     else:
         small = min(outside, _positive(growth.blocks) * SMALL_BLOCK_BYTES)
-        large = in_malloc if growth.blocks_account else min(max(_positive(held) - small, 0.0), in_malloc)
+        by_blocks = growth.blocks_account and not known
+        large = in_malloc if by_blocks else min(max(_positive(held) - small, 0.0), in_malloc)
     mapped = outside - small
     pinned = min(mapped, SMALL_BLOCK_BYTES * (growth.peak_blocks - _positive(growth.blocks)))
     pinned = max(pinned, 0.0)
