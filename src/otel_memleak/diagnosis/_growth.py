@@ -16,8 +16,8 @@ one block for every 4 KB. More would be too kind: whatever else a process rememb
 we keep ourselves dozens with every sample."""
 _ENVELOPE_READINGS: Final = 6
 _PARTS: Final = 3
-_READINGS_IN_A_PART: Final = 12
-"""With fewer the least of them may be anywhere in the ups and downs."""
+_READINGS_IN_A_PART: Final = 4
+"""With fewer the least of them may be anywhere in the ups and downs. Older readings stand for eight each."""
 
 _Reading = tuple[float, int]
 
