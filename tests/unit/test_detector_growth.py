@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from otel_memleak.detector import LeakDetector
 from otel_memleak.types import MB
 from property.strategies import HOUR, START, Shape, fed, first_leak, leaks, linear, quiet, sampled
 
@@ -242,3 +243,20 @@ def test_the_state_tells_the_story() -> None:
         "suspect",
         "leaking",
     ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_may_be_no_growth_at_all_is_no_leak(seed: int) -> None:
+    """Law: no alert whose own 95 % interval of the rate begins at zero, however long was watched."""
+    random = Random(seed)
+    level, samples = 60.0, []
+    for i in range(14_400):
+        # An hour at four samples a second: garbage in large pieces, a little of it kept.
+        level += random.expovariate(1.0) * 0.4 if random.random() < 0.004 else -0.0012 * (level > 60.0)
+        samples.append((START + 0.25 * i, (level + random.random()) * MB))
+    detector = LeakDetector(
+        sampling_interval_seconds=0.25, baseline_window_seconds=5.0, patience_seconds=300.0
+    )
+
+    for alert in leaks(fed(detector, samples)):
+        assert alert.growth_bytes_per_hour_low > 0.0

@@ -346,7 +346,7 @@ class LeakDetector:
     def _judge(self, elapsed: float, closed: int) -> None:
         above = 0.0 if self._progress is None else _FASTER * self._progress.trend.slope
         finding = self._watch.judge(closed, self._limit, above)
-        if finding is not None and finding.strength >= 1.0:
+        if finding is not None and finding.strength >= 1.0 and finding.evidence.trend.low > 0.0:
             self._convict(finding, elapsed)
         elif self._progress is not None:
             if self._progress.over(closed, self._watch.testimony):
