@@ -91,6 +91,10 @@ fuzz: $(VENV)/.test ## every parser against thousands of damaged inputs (FUZZ_EX
 		tests/unit/test_wording.py tests/unit/test_hostile_names.py tests/property/test_state_file.py \
 		tests/property/test_fuzz_settings.py tests/property/test_fuzz_recordings.py
 
+fuzz-coverage: $(VENV)/.test ## the same, led by what has not been covered yet (atheris; FUZZ_SECONDS=60 for each test)
+	$(PIP) install atheris
+	$(BIN)/python tests/coverage_fuzz.py --seconds $(or $(FUZZ_SECONDS),60)
+
 soak: $(VENV)/.test ## we never leak: hours; SOAK="--cycles 1000 --samples 100000 --alerts 1000 --seconds 120" for minutes
 	$(BIN)/python tests/benchmarks/soak.py $(SOAK)
 
