@@ -10,7 +10,7 @@ import gc
 import sys
 import types
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 ATOM: Final = 0
@@ -115,6 +115,11 @@ def subtypes_of(cls: type) -> list[type]:
     return found
 
 
+def addresses_of(types_: Iterable[type]) -> set[int]:
+    """Where types are; two that are equal by a metaclass of the application's stay two."""
+    return set(map(id, types_))
+
+
 def type_address(thing: object) -> int:
     """Where the type of an object is."""
     return id(type(thing))
@@ -142,7 +147,7 @@ def referents_of(thing: object) -> list[Any]:
 
 def referents_of_all(things: list[Any]) -> list[Any]:
     """What many objects refer to, with the same exception."""
-    kinds = set(map(id, subtypes_of(types.ModuleType)))
+    kinds = addresses_of(subtypes_of(types.ModuleType))
     modules = [thing for thing in things if type_address(thing) in kinds]
     if not modules:
         return gc.get_referents(*things)

@@ -17,6 +17,7 @@ from itertools import accumulate, chain, repeat, takewhile
 from typing import Any, Final
 
 from otel_memleak.diagnosis.census._kinds import (
+    addresses_of,
     as_dict,
     is_exactly,
     referents_of_all,
@@ -95,13 +96,13 @@ def _values(table: object) -> list[Any]:
 def _all_locals() -> list[Any]:
     # An instance refers to its type, and the search is one loop in C that keeps nothing alive.
     wanted = subtypes_of(_LOCAL)
-    addresses = {id(cls) for cls in wanted}
+    addresses = addresses_of(wanted)
     return [thing for thing in gc.get_referrers(*wanted) if type_address(thing) in addresses]
 
 
 def _near_locals() -> list[Any]:
     """Those a few steps from a module: on a large heap a search of everything would stop the world."""
-    addresses = {id(cls) for cls in subtypes_of(_LOCAL)}
+    addresses = addresses_of(subtypes_of(_LOCAL))
     level: list[Any] = list(sys.modules.values())
     seen: set[int] = set()
     found: list[Any] = []
