@@ -260,3 +260,22 @@ def test_what_may_be_no_growth_at_all_is_no_leak(seed: int) -> None:
 
     for alert in leaks(fed(detector, samples)):
         assert alert.growth_bytes_per_hour_low > 0.0
+
+
+def test_a_small_rise_is_suspected_long_before_it_is_a_leak() -> None:
+    """At a patience of seconds its verdict waits until it is large; the look for its holder does not."""
+    random, suspected_s, found_s = Random(1), None, None
+    detector = LeakDetector(
+        512.0 * MB, sampling_interval_seconds=0.25, baseline_window_seconds=5.0, patience_seconds=10.0
+    )
+    for i in range(400):
+        time_s = 0.25 * i
+        alert = detector.update(time_s, 100.0 * MB + 200e3 * time_s + random.uniform(0.0, 3e5))
+        if suspected_s is None and detector.state == "suspect":
+            suspected_s = time_s
+        if found_s is None and alert is not None:
+            found_s = time_s
+
+    assert suspected_s is not None
+    assert found_s is not None
+    assert suspected_s < found_s / 2

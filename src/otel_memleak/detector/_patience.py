@@ -66,17 +66,25 @@ class Patience(NamedTuple):
         doubts, young = doubt(evidence), youth(evidence)
         if self.fixed_s is not None:
             fading = _FADING_PROLONGS if decelerates(evidence) else 1.0
-            full = _FULL_RISE_SHARE * evidence.level_bytes
-            lacking = max(1.0, full / max(evidence.watched_rise_bytes, 0.01 * full))
-            small = max(lacking, min(lacking**_SMALL_RISE_POWER, _SMALL_RISE_PROLONGS))
             doubts *= 1.0 + _YOUNG_SHARE * young
-            needed = self.fixed_s * fading * small * math.pow(doubts, _DOUBT_IN_FIXED)
+            needed = self.fixed_s * fading * _small(_lacking(evidence)) * math.pow(doubts, _DOUBT_IN_FIXED)
             return max(self.fixed_s, factor * needed)
         shortest = self.baseline_window_s * (_SHORTEST_WINDOWS + _YOUNG_WINDOWS * young)
         share = _SHARE_OF_TIME_LEFT * (1.0 + _YOUNG_SHARE * young)
         left_s, longest_s = time_left_s(evidence, limit_bytes), _longest_s(evidence)
         watched = min(share * left_s, longest_s) if left_s < math.inf else _HARMLESS_PROLONGS * longest_s
         return max(shortest, factor * doubts * watched)
+
+    def sooner(self, evidence: Evidence) -> float:
+        """By what factor sooner growth may be suspected, than it is judged.
+
+        A small rise says little, but what may be a leak is looked into before it is one for certain: a
+        suspicion waits for it in proportion only.
+        """
+        if self.fixed_s is None:
+            return 1.0
+        lacking = _lacking(evidence)
+        return _small(lacking) / lacking
 
     def most_strength(self, span_s: float, rise_bytes: float, headroom: float, doubts: float = 1.0) -> float:
         """Time watched over time needed, if nothing else about a rise were doubtful; cheap to know."""
@@ -85,6 +93,17 @@ class Patience(NamedTuple):
         by_time = span_s / _STRAIGHT_S
         by_room = rise_bytes / (_SHARE_OF_TIME_LEFT * headroom) if headroom > 0.0 else math.inf
         return max(by_time, by_room) / doubts
+
+
+def _lacking(evidence: Evidence) -> float:
+    """How many times a rise would have to be as large, to be more than caches come to in seconds; from 1."""
+    full = _FULL_RISE_SHARE * evidence.level_bytes
+    return max(1.0, full / max(evidence.watched_rise_bytes, 0.01 * full))
+
+
+def _small(lacking: float) -> float:
+    """How many times longer a rise is watched that lacks so much."""
+    return max(lacking, min(lacking**_SMALL_RISE_POWER, _SMALL_RISE_PROLONGS))
 
 
 def _longest_s(evidence: Evidence) -> float:

@@ -52,12 +52,14 @@ class Finding(NamedTuple):
         strength: Time watched over time needed; a verdict from 1.0 on.
         level: Which width of buckets it is seen in.
         earlier_s: Seconds of the time watched that earlier lives of the process have contributed.
+        sooner: By what factor sooner than judged it is suspected.
     """
 
     evidence: Evidence
     strength: float
     level: int
     earlier_s: float = 0.0
+    sooner: float = 1.0
 
 
 class GrowthWatch:
@@ -123,7 +125,7 @@ class GrowthWatch:
         for finding in self._findings.values():
             if finding is not None and (best is None or finding.strength > best.strength):
                 best = finding
-        return best if best is not None and best.strength >= _SUSPECT else None
+        return best if best is not None and best.sooner * best.strength >= _SUSPECT else None
 
     def judge(self, closed: int, limit_bytes: float | None, above: float = 0.0) -> Finding | None:
         """Look again at the widths that closed a bucket; returns the strongest growth found in them.
@@ -174,7 +176,7 @@ class GrowthWatch:
                     continue
                 strength = view.watched_s / self.patience.needed_s(view, limit_bytes, factor)
                 if best is None or strength > best.strength:
-                    best = Finding(view, strength, index)
+                    best = Finding(view, strength, index, sooner=self.patience.sooner(view))
                     enough = max(enough, strength) if self.testimony.silent else enough
         return best
 
