@@ -24,7 +24,7 @@ PARTS: Final = HELPERS + _ours("""
     last_words status history overhead probes._rss routes routes._ledger
     routes.names routes._sampler_tap routes.tally routes.counter routes.watch
     probes._caches kinds sampler probes._mountinfo probes._cgroup probes._limit surroundings
-    engine
+    tuning responder engine
 """)
 """What every process needs that is watched."""
 

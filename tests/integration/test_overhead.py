@@ -39,8 +39,8 @@ def samples(n):
 samples(10)
 before = outside_s(), engine.status.cpu_time_s
 if "census" in sys.argv:
-    engine._have_diagnoser()._start(None)
-    wait_for(lambda: engine._diagnoser._thread is None)
+    engine._responder._have_diagnoser()._start(None)
+    wait_for(lambda: engine._responder._diagnoser._thread is None)
 samples(300)
 after = outside_s(), engine.status.cpu_time_s
 print(json.dumps([after[0] - before[0], after[1] - before[1]]))

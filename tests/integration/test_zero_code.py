@@ -51,7 +51,7 @@ def test_a_leak_is_told_as_log_record_and_span_event_with_one_id(trio: Trio, pro
     receiver = service.receiver
 
     log = receiver.wait_for(lambda: receiver.logs("memleak.leak"), timeout_s=LEAK_S)[0]
-    span = receiver.wait_for(lambda: receiver.spans("memleak.leak"), timeout_s=10)[0]
+    span = receiver.wait_for(lambda: receiver.spans("memleak.leak"), timeout_s=30)[0]
 
     alert_id = log.attributes["memleak.alert.id"]
     assert [event.name for event in span.events] == ["memleak.leak"]
@@ -100,7 +100,7 @@ def test_the_alert_is_followed_by_the_name_of_what_leaks(trio: Trio) -> None:
     assert diagnosis.attributes["memleak.origin"] == "python"
     assert diagnosis.attributes["memleak.suspect.owner"][0] == "__main__:main.<locals>.cache"
     assert diagnosis.attributes["memleak.suspect.type"][0] == "bytearray"
-    assert receiver.wait_for(lambda: receiver.spans("memleak.diagnosis"), timeout_s=10)
+    assert receiver.wait_for(lambda: receiver.spans("memleak.diagnosis"), timeout_s=30)
 
 
 def test_every_metric_of_the_contract_arrives(trio: Trio) -> None:

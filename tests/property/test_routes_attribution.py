@@ -6,7 +6,7 @@ import math
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from otel_memleak.routes.attribution import RouteAttribution
@@ -169,6 +169,7 @@ def test_nonsense_among_the_samples_is_passed_over(
         max_size=40,
     )
 )
+@example([(-1e308, 0.0, {}), (1e308, 0.0, {})])
 @settings(max_examples=100, deadline=None)
 def test_it_never_raises(fed: list[tuple[float, float, dict[str, float]]]) -> None:
     """Whatever numbers come in, an answer comes out, and its bytes are numbers in order."""

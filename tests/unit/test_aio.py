@@ -325,7 +325,7 @@ def test_a_forked_child_does_not_wake_the_parents_loop() -> None:
         pid = os.fork()
         if pid == 0:
             engine = monitor._engine
-            delivery = engine._delivery if engine is not None else None
+            delivery = engine._responder._delivery if engine is not None else None
             os._exit(0 if delivery is not None and not delivery._alive else 1)  # type: ignore[attr-defined]
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         await monitor.stop()

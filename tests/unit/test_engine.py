@@ -198,7 +198,7 @@ def test_an_alert_that_cannot_be_sent_is_still_delivered(
     def broken(*args: object) -> None:
         raise RuntimeError("processor")
 
-    monkeypatch.setattr(process.engine._alerts, "send", broken)
+    monkeypatch.setattr(process.engine._responder.alerts, "send", broken)
     process.live(6 * 3600)
 
     assert process.heard
@@ -303,7 +303,7 @@ def test_a_diagnosis_beyond_the_budget_waits_until_it_is_made_good(monkeypatch: 
             looked.append(alert.id)
 
     diagnoser = Diagnoser()
-    monkeypatch.setattr(process.engine, "_diagnoser", diagnoser)
+    monkeypatch.setattr(process.engine._responder, "_diagnoser", diagnoser)
     process.live(1)
     diagnoser.cpu_time_s = 1000.0
     process.live(60)

@@ -54,7 +54,7 @@ class Process:
         self.keeper = self.engine._keeper
         self.errands = AtOnce(self.guard)
         self.engine._keeper._errands = self.errands
-        self.engine._have_epilogue()._errands = AtOnce(self.guard)
+        self.engine._responder._have_epilogue()._errands = AtOnce(self.guard)
         self.alerts.flush = self.flushes.append  # type: ignore[method-assign]
         self.keeper.start(self.engine._export)
 
@@ -114,7 +114,7 @@ def test_the_diagnosis_goes_out_again_under_the_incidents_id(
     process = Process(leaking, telemetry, path)
     process.live(5 * 3600)
     leak = next(alert for alert in process.heard if alert.event == "memleak.leak")
-    process.engine._tell_diagnosis(DIAGNOSIS._replace(alert_id=leak.id))
+    process.engine._responder._tell_diagnosis(DIAGNOSIS._replace(alert_id=leak.id))
     assert process.flushes == []
 
     process.until_killed()
@@ -186,7 +186,7 @@ def test_what_was_resolved_is_not_brought_up_again(telemetry: InMemoryTelemetry,
 def test_a_state_file_is_no_condition(telemetry: InMemoryTelemetry, path: Path) -> None:
     """Last words go out whether or not anything is kept."""
     process = Process(leaking, telemetry, path)
-    process.engine._keeper = process.engine._have_epilogue()._keeper = None
+    process.engine._keeper = process.engine._responder._have_epilogue()._keeper = None
 
     process.until_killed()
 

@@ -73,10 +73,10 @@ def test_a_span_as_old_as_the_process_is_known_later(standby: Standby, telemetry
     engine = standby.load()
     assert engine is not None
     engine._follow_providers()
-    assert engine._alerts is not None
-    assert engine._alerts._inflight is not None
+    assert engine._responder.alerts is not None
+    assert engine._responder.alerts._inflight is not None
 
-    assert [s.get_span_context() for s in engine._alerts._inflight.longest_running(5)] == [
+    assert [s.get_span_context() for s in engine._responder.alerts._inflight.longest_running(5)] == [
         span.get_span_context()
     ]
 

@@ -22,9 +22,9 @@ _MOST_CACHES: Final = 256
 _STILL_FILLING: Final = 10
 """A cache that has not grown in so many readings does not count as filling."""
 
-_MODULES_AT_A_TIME: Final = 32
+_NAMES_AT_A_TIME: Final = 500
 _BETWEEN_S: Final = 0.0001
-"""Between so many modules the interpreter's lock is let go: others are not to wait for a millisecond."""
+"""Between so many names the interpreter's lock is let go: others are not to wait for a millisecond."""
 
 _KIND: Final = type(functools.lru_cache(maxsize=1)(lambda: None))
 
@@ -95,19 +95,24 @@ def _bound(cache: Any) -> int:
 
 
 def _in_modules(modules: Iterable[object]) -> Iterator[Any]:
-    for number, module in enumerate(modules):
-        if number % _MODULES_AT_A_TIME == 0:
-            time.sleep(_BETWEEN_S)
+    """The caches that modules and their classes hold.
+
+    No attribute is asked for in the usual way: a lazy module would be imported by that.
+    """
+    left = 0
+    for module in modules:
         if not isinstance(module, ModuleType):
             continue
-        # Not getattr(): a lazy module would be imported by it.
         names: dict[str, object] = object.__getattribute__(module, "__dict__")
-        for value in tuple(names.values()):
+        own, values = names.get("__name__"), tuple(names.values())
+        left -= len(values)
+        for value in values:
+            if left < 0:
+                time.sleep(_BETWEEN_S)
+                left = _NAMES_AT_A_TIME
             if type(value) is _KIND:
                 yield value
-            elif type(value) is type and type.__getattribute__(value, "__module__") == names.get("__name__"):
-                yield from (
-                    held
-                    for held in tuple(type.__getattribute__(value, "__dict__").values())
-                    if type(held) is _KIND
-                )
+            elif type(value) is type and type.__getattribute__(value, "__module__") == own:
+                held = tuple(type.__getattribute__(value, "__dict__").values())
+                left -= len(held)
+                yield from (each for each in held if type(each) is _KIND)

@@ -13,6 +13,7 @@ OTHER: Final = "(other)"
 """Name of everything beyond the capacity."""
 
 _MAX_ROWS: Final = 160
+_LATEST_S: Final = 1e12
 _HALF_LIVES_KEPT: Final = 6.0
 _INTERVALS_IN_A_HALF_LIFE: Final = 720.0
 CAPACITY: Final = 32
@@ -64,7 +65,7 @@ class Ledger:
 
     def add(self, time_s: float, level_bytes: float, counts: Mapping[str, float]) -> None:
         """Take a sample; those that are repeated, out of order or no numbers are passed over."""
-        if not (self.time_s < time_s < math.inf and 0.0 <= level_bytes < math.inf):
+        if not (max(self.time_s, -_LATEST_S) < time_s <= _LATEST_S and 0.0 <= level_bytes < math.inf):
             return
         self.time_s = time_s
         if not self.rows:
