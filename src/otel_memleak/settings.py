@@ -220,7 +220,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
             "ms; the median of its samples, at least 5, spanning it, is the baseline"),
     Setting("patience", "patience_seconds", _auto_or(_milliseconds(10)), "auto", 300_000,
             "ms growth is watched before it is called a leak; auto: the less time is left to the limit, "
-            "the shorter, at most 12 h, longer only for growth that is in doubt"),
+            "the shorter, at most 12 h, longer only for growth that is in doubt; a number: never less, and "
+            "longer while the rise is below a tenth of the memory"),
     Setting("history_size", "history_size", _integer(10, 1_000_000), 1000, 1000,
             "samples kept at full resolution"),
     Setting("growth_warning", "growth_warning_bytes_per_hour", _auto_or(_megabytes()), 50, 10,
