@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from .judge import WITNESSES, judge
+from .others import OTHER_INNOCENT, OTHER_LEAKY
 from .programs import INNOCENT, LEAKY
 
 
@@ -25,6 +26,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.witnesses", description=__doc__)
     parser.add_argument("--seconds", type=float, default=90.0, help="of each program (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="programs at a time (default %(default)s)")
+    parser.add_argument("--others", action="store_true", help="the programs by which nothing was set")
     parser.add_argument("--only", default="", help="programs whose description contains this")
     parser.add_argument("--keep", help="write the samples to this file, as JSON")
     parser.add_argument("--why", action="store_true", help="print the reasons given with all witnesses")
@@ -34,7 +36,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run, judge, print."""
     options = arguments(argv)
-    names = [name for name in (*LEAKY, *INNOCENT) if options.only in name]
+    programs = (*OTHER_LEAKY, *OTHER_INNOCENT) if options.others else (*LEAKY, *INNOCENT)
+    names = [name for name in programs if options.only in name]
     with ThreadPoolExecutor(options.jobs) as pool:
         records = list(pool.map(lambda name: record(name, options.seconds), names))
     if options.keep:
@@ -54,13 +57,13 @@ def report(names: Sequence[str], records: Sequence[Sequence[dict[str, Any]]], se
     print("|---|" + "---|" * len(WITNESSES))
     right = dict.fromkeys(WITNESSES, 0)
     for name, samples in zip(names, records, strict=True):
-        cells = []
+        leaks, cells = name in LEAKY or name in OTHER_LEAKY, []
         for column, believed in WITNESSES.items():
             outcome = judge(samples, believed)
-            correct = (outcome.leak is not None) == (name in LEAKY)
+            correct = (outcome.leak is not None) == leaks
             right[column] += correct
             cells.append(outcome.cell() if correct else f"**{outcome.cell()}**")
-        kind = "leak" if name in LEAKY else "innocent"
+        kind = "leak" if leaks else "innocent"
         print(f"| {kind}: {name} | {' | '.join(cells)} |", flush=True)
     print(f"| right, of {len(names)} | {' | '.join(str(count) for count in right.values())} |")
 

@@ -18,7 +18,8 @@ WITNESSES: Final[dict[str, tuple[str, ...]]] = {
     "swap": ("swapped_bytes",),
     "requests": ("requests",),
     "caches": _CACHES,
-    "all": (*_MALLOC, "file_bytes", "swapped_bytes", "requests", *_CACHES),
+    "modules": ("modules",),
+    "all": (*_MALLOC, "file_bytes", "swapped_bytes", "requests", *_CACHES, "modules"),
 }
 """Columns of the table: what is believed beside resident memory."""
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from otel_memleak.clock import SystemClock
 from otel_memleak.guard import Guard
 from otel_memleak.kinds import KindsReader
-from otel_memleak.probes import Resident, RssProbe, read_allocated_blocks, read_pages
+from otel_memleak.probes import Resident, RssProbe, count_modules, read_allocated_blocks, read_pages
 from otel_memleak.sampler import Sampler
 from otel_memleak.types import MB, Sample
 
+from .others import OTHER_INNOCENT, OTHER_LEAKY
 from .programs import INNOCENT, INTO_SWAP, LEAKY, TICK_S
 
 INTERVAL_S = 0.25
@@ -56,7 +57,7 @@ class SwappingProc:
 def main() -> None:
     """Run, sample, print."""
     name, seconds = sys.argv[1], float(sys.argv[2])
-    program = (LEAKY | INNOCENT)[name]()
+    program = (LEAKY | INNOCENT | OTHER_LEAKY | OTHER_INNOCENT)[name]()
     proc = SwappingProc() if name == INTO_SWAP else None
     probe = RssProbe(proc.root) if proc is not None else RssProbe()
     root = proc.root if proc is not None else "/proc"
@@ -72,6 +73,7 @@ def main() -> None:
         resident,
         allocated_blocks=read_allocated_blocks,
         requests=lambda: program.requests,
+        modules=count_modules,
         kinds=KindsReader(lambda: read_pages(root)),
     )
     start = next_tick = next_sample = time.monotonic()
