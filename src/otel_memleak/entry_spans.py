@@ -36,6 +36,7 @@ _SERVER: Final = SpanKind.SERVER
 _CONSUMER: Final = SpanKind.CONSUMER
 _IS_REMOTE: Final = 2
 _mark: Final = forks.mark
+_NONE_YET: Final = SpanContext(0, 0, is_remote=False)
 
 
 class OpenSpans:
@@ -78,8 +79,9 @@ class OpenSpans:
 
 
 def _recording(refs: list[ref[Span]]) -> list[Span]:
-    alive = [span for known in refs if (span := known()) is not None]
-    return [span for span in alive if span.is_recording()][:CAPACITY]
+    alive = [known for known in refs if known() is not None]
+    spans = [span for known in alive if (span := known()) is not None and span.is_recording()]
+    return spans[:CAPACITY]
 
 
 class EntrySpans(SpanProcessor):
@@ -101,7 +103,7 @@ class EntrySpans(SpanProcessor):
         """Called when 64 of a name have been put down."""
         self._opened: OpenSpans | None = None
         self._remember: Callable[[ref[Span]], None] | None = None
-        self._local: SpanContext | None = None
+        self._local = _NONE_YET  # a context that is no remote one, so its children are no local roots
         self._began: Callable[[Span], None] | None = None
 
     @property
@@ -113,7 +115,7 @@ class EntrySpans(SpanProcessor):
     def opened(self, opened: OpenSpans | None) -> None:
         self._opened = opened
         self._remember = opened.refs.append if opened is not None else None
-        self._local = None
+        self._local = _NONE_YET
 
     @property
     def began(self) -> Callable[[Span], None] | None:
@@ -130,7 +132,7 @@ class EntrySpans(SpanProcessor):
         """Remember a local root."""
         try:
             parent = span._parent
-            if parent is not None and (parent is self._local or not parent[_IS_REMOTE]):
+            if parent is self._local or (parent is not None and not parent[_IS_REMOTE]):
                 return
             # uWSGI: the first request of a worker may be the first thing Python does there.
             if not _mark[0]:
@@ -145,10 +147,10 @@ class EntrySpans(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Count an entry, or tell of it."""
         try:
-            kind = span._kind
-            if kind is not _SERVER and kind is not _CONSUMER:
-                parent = span._parent
-                if parent is not None and (parent is self._local or not parent[_IS_REMOTE]):
+            parent = span._parent
+            if parent is self._local or (parent is not None and not parent[_IS_REMOTE]):
+                kind = span._kind
+                if kind is not _SERVER and kind is not _CONSUMER:
                     return
             waiting = self.put_down.get(span._name)
             if waiting is not None:
