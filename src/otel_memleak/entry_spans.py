@@ -4,8 +4,8 @@ The SDK calls a processor three times for every span of the application, and mos
 SELECTs and calls inside a request. They are turned away here, once and in as few steps as Python allows.
 What is done for an entry is written out rather than handed to a list of listeners, and reads fields where the
 SDK offers properties: each detour would cost as much as the work. A SpanContext is a tuple by its documented
-type, and the fields are as old as the SDK. Even an index into it is a detour through code that nobody else has
-in the processor's cache, so the parent of an inner span is first compared with the context of the latest entry.
+type, and the fields are as old as the SDK. Even an index into it leads through code that nobody else keeps in
+the processor's cache, so the parent of an inner span is first compared with the context of the latest entry.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ class EntrySpans(SpanProcessor):
         """Called when 64 of a name have been put down."""
         self._opened: OpenSpans | None = None
         self._remember: Callable[[ref[Span]], None] | None = None
-        self._local = _NONE_YET  # a context that is no remote one, so its children are no local roots
+        # Of the latest local root, so its children are none; never None, which is the parent of roots.
+        self._local: SpanContext | None = _NONE_YET
         self._began: Callable[[Span], None] | None = None
 
     @property

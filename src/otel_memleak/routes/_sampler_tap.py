@@ -27,9 +27,9 @@ class SamplerTap:
     Of a `ParentBased` sampler, which is the default, only the delegates that can drop are listened to: where
     everything is sampled, listening then costs nothing. Of any other sampler the method is replaced on the
     one object, because every tracer of the provider holds that object, also those that were made before us.
-    Attributes are set one by one, because an object that is asked for its dictionary is slower from then on, for
-    every span. The way back is exact, unless someone has put a wrapper of theirs on top meanwhile: then ours
-    stays below it and only passes on.
+    Attributes are set one by one, because an object that is asked for its dictionary is slower from then on,
+    for every span. The way back is exact, unless someone has put a wrapper of theirs on top meanwhile: then
+    ours stays below it and only passes on.
 
     Args:
         sampler: Of the provider; it has a dictionary to put a method in.
@@ -48,7 +48,7 @@ class SamplerTap:
         elif not _drops_nothing(sampler):
             ear = self._ears["should_sample"] = _Ear(sampler, dropped)
             ear.wrapper = ear.should_sample
-            setattr(sampler, "should_sample", ear.wrapper)  # noqa: B010 - to the checkers a method is for life
+            setattr(sampler, "should_sample", ear.wrapper)  # noqa: B010 - mypy: no method is assigned to
 
     def close(self) -> None:
         """Put the sampler back as it was."""
