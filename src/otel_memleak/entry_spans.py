@@ -4,7 +4,8 @@ The SDK calls a processor three times for every span of the application, and mos
 SELECTs and calls inside a request. They are turned away here, once and in as few steps as Python allows.
 What is done for an entry is written out rather than handed to a list of listeners, and reads fields where the
 SDK offers properties: each detour would cost as much as the work. A SpanContext is a tuple by its documented
-type, and the fields are as old as the SDK.
+type, and the fields are as old as the SDK. Even an index into it leads through code that nobody else keeps in
+the processor's cache, so the parent of an inner span is first compared with the context of the latest entry.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ CAPACITY: Final = 1024
 MANY: Final = 64
 """Calls of one name put down before somebody settles them."""
 
-_SWEPT_AFTER: Final = 256
+_SWEPT_AFTER: Final = MANY
 
 _SERVER: Final = SpanKind.SERVER
 _CONSUMER: Final = SpanKind.CONSUMER
 _IS_REMOTE: Final = 2
 _mark: Final = forks.mark
+_NONE_YET: Final = SpanContext(0, 0, is_remote=False)
 
 
 class OpenSpans:
@@ -42,7 +44,8 @@ class OpenSpans:
 
     A beginning is appended and nothing is done at an end, because a dictionary from which every request takes
     out what it has put in is made anew every few requests, at the price of everything else. Instead what has
-    ended is swept out now and then, a few nanoseconds for each.
+    ended is swept out now and then, a few nanoseconds for each: often, because memory that comes back soon is
+    still in the cache, but no more often than there is as much to sweep as to keep.
     """
 
     def __init__(self) -> None:
@@ -51,7 +54,7 @@ class OpenSpans:
         self._lock = threading.Lock()
 
     def tidy(self) -> None:
-        """Sweep if 256 more have begun; to be called often enough."""
+        """Sweep if as many more have begun as were kept, and 64; to be called often enough."""
         if len(self.refs) >= self._enough:
             self.sweep()
 
@@ -64,7 +67,7 @@ class OpenSpans:
             spans = _recording(self.refs[:known])
             # In one step, since other threads append meanwhile.
             self.refs[:known] = [ref(span) for span in spans]
-            self._enough = len(spans) + _SWEPT_AFTER
+            self._enough = 2 * len(spans) + _SWEPT_AFTER
             return spans
         finally:
             self._lock.release()
@@ -76,8 +79,9 @@ class OpenSpans:
 
 
 def _recording(refs: list[ref[Span]]) -> list[Span]:
-    alive = [span for known in refs if (span := known()) is not None]
-    return [span for span in alive if span.is_recording()][:CAPACITY]
+    alive = [known for known in refs if known() is not None]
+    spans = [span for known in alive if (span := known()) is not None and span.is_recording()]
+    return spans[:CAPACITY]
 
 
 class EntrySpans(SpanProcessor):
@@ -99,6 +103,8 @@ class EntrySpans(SpanProcessor):
         """Called when 64 of a name have been put down."""
         self._opened: OpenSpans | None = None
         self._remember: Callable[[ref[Span]], None] | None = None
+        # Of the latest local root, so its children are none; never None, which is the parent of roots.
+        self._local: SpanContext | None = _NONE_YET
         self._began: Callable[[Span], None] | None = None
 
     @property
@@ -110,6 +116,7 @@ class EntrySpans(SpanProcessor):
     def opened(self, opened: OpenSpans | None) -> None:
         self._opened = opened
         self._remember = opened.refs.append if opened is not None else None
+        self._local = _NONE_YET
 
     @property
     def began(self) -> Callable[[Span], None] | None:
@@ -126,23 +133,25 @@ class EntrySpans(SpanProcessor):
         """Remember a local root."""
         try:
             parent = span._parent
-            if parent is None or parent[_IS_REMOTE]:
-                # uWSGI: the first request of a worker may be the first thing Python does there.
-                if not _mark[0]:
-                    forks.notice()
-                remember = self._remember
-                if remember is not None:
-                    remember(ref(span))
+            if parent is self._local or (parent is not None and not parent[_IS_REMOTE]):
+                return
+            # uWSGI: the first request of a worker may be the first thing Python does there.
+            if not _mark[0]:
+                forks.notice()
+            remember = self._remember
+            if remember is not None:
+                self._local = span._context
+                remember(ref(span))
         except Exception as error:
             self.guard.swallow("looking at a span that begins", error)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Count an entry, or tell of it."""
         try:
-            kind = span._kind
-            if kind is not _SERVER and kind is not _CONSUMER:
-                parent = span._parent
-                if parent is not None and not parent[_IS_REMOTE]:
+            parent = span._parent
+            if parent is self._local or (parent is not None and not parent[_IS_REMOTE]):
+                kind = span._kind
+                if kind is not _SERVER and kind is not _CONSUMER:
                     return
             waiting = self.put_down.get(span._name)
             if waiting is not None:

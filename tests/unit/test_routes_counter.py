@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
     ParentBased,
+    ParentBasedTraceIdRatio,
     Sampler,
     SamplingResult,
     TraceIdRatioBased,
@@ -86,6 +87,22 @@ def test_entry_points_are_counted_and_what_they_do_is_not(counting: Counting) ->
             pass
 
     assert counter.counts() == {"GET /a": 3, "GET /b": 1, "nightly": 1, "process orders": 1}
+
+
+def test_spans_of_a_request_are_no_calls_while_others_are_under_way(counting: Counting) -> None:
+    """An older request is no less local than the latest, and a caller's context no more: each span tells by itself."""
+    tracer, counter = counting()
+    counter._entries.opened = opened = OpenSpans()
+    first, second = (tracer.start_span(f"GET /{name}", kind=SpanKind.SERVER) for name in "ab")
+    for parent in (first, second, first):
+        tracer.start_span("SELECT", trace.set_span_in_context(parent), SpanKind.CLIENT).end()
+    job = tracer.start_span("job", remote_parent(sampled=True))
+    nested = tracer.start_span("x", trace.set_span_in_context(job), SpanKind.CONSUMER)
+
+    assert opened.sweep() == [first, second, job]
+    for span in (nested, job, second, first):
+        span.end()
+    assert counter.counts() == {"GET /a": 1, "GET /b": 1, "job": 1, "x": 1}
 
 
 def test_a_route_known_only_at_the_end_is_the_name(counting: Counting) -> None:
@@ -202,7 +219,15 @@ def test_there_is_one_counter_for_a_provider_and_none_without_processors() -> No
     assert gone() is None
 
 
-@pytest.mark.parametrize("sampler", [TraceIdRatioBased(0.1), ParentBased(TraceIdRatioBased(0.1)), ALWAYS_OFF])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        TraceIdRatioBased(0.1),
+        ParentBased(TraceIdRatioBased(0.1)),
+        ParentBasedTraceIdRatio(0.1),  # what OTEL_TRACES_SAMPLER=parentbased_traceidratio makes
+        ALWAYS_OFF,
+    ],
+)
 def test_every_call_is_counted_whatever_the_sampler_drops(counting: Counting, sampler: Sampler) -> None:
     """Counts are exact under sampling, and what a dropped request does inside is no call either."""
     tracer, counter = counting(sampler)
@@ -242,9 +267,11 @@ def test_a_tracer_made_before_us_is_heard(counting: Counting) -> None:
     assert counter.counts() == {"GET /a": 1}
 
 
-def test_only_what_can_drop_is_listened_to() -> None:
+@pytest.mark.parametrize(
+    ("sampler", "droppers"), [(ParentBased(ALWAYS_ON), set()), (ParentBasedTraceIdRatio(0.1), {"_root"})]
+)
+def test_only_what_can_drop_is_listened_to(sampler: ParentBased, droppers: set[str]) -> None:
     """The default sampler drops what callers did not sample, and nothing else: the rest of it is left alone."""
-    sampler = ParentBased(ALWAYS_ON)
     before = dict(vars(sampler))
     provider = TracerProvider(sampler=sampler)
     counter = attach(provider, Guard(), RouteTally())
@@ -255,7 +282,7 @@ def test_only_what_can_drop_is_listened_to() -> None:
     counter.enabled = False
     provider.shutdown()
 
-    assert touched == {"_remote_parent_not_sampled", "_local_parent_not_sampled"}
+    assert touched == {"_remote_parent_not_sampled", "_local_parent_not_sampled"} | droppers
     assert description == sampler.get_description()
     assert vars(sampler) == before
 

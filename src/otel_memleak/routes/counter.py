@@ -201,7 +201,7 @@ def attach(provider: TracerProvider, guard: Guard, tally: RouteTally | None = No
         entries.guard = guard
         counter = RouteCounter(entries, tally or shared_tally(), guard)
         sampler = getattr(provider, "sampler", None)
-        counter.watch(sampler if isinstance(sampler, Sampler) and hasattr(sampler, "__dict__") else None)
+        counter.watch(sampler if isinstance(sampler, Sampler) and type(sampler).__dictoffset__ else None)
         return counter
 
     return _attached.get(provider, make)
