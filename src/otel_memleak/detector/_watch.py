@@ -216,7 +216,8 @@ class GrowthWatch:
         if rise < _NEARLY * CLEAR_OF_NOISE * rough.deviation_bytes:
             return False
         least = noise_doubt(_NEARLY * rough.deviation_bytes, rise)
-        return self.patience.most_strength(span, rise, headroom, least) >= _NEARLY * enough
+        bent = rough.late > rough.slope
+        return self.patience.most_strength(span, rise, headroom, least, bent=bent) >= _NEARLY * enough
 
 
 def _above(window: Window, past: Past) -> bool:
