@@ -1,4 +1,4 @@
-"""The case against a process: opened by a verdict, followed until the growth ends, handed on when it does not."""
+"""The case against a process: opened by a verdict, followed until it ends, or handed on."""
 
 from __future__ import annotations
 
@@ -83,9 +83,7 @@ class LeakCase:
             if progress.over(closed, self._watch.testimony):
                 self.close(elapsed_s)
             else:
-                self.incident.raise_to(
-                    self._severity(progress.trend, rss_bytes, limit_bytes), elapsed_s, 0.0
-                )
+                self.incident.raise_to(self._severity(progress.trend, rss_bytes, limit_bytes), elapsed_s, 0.0)
         heritage = self._heritage
         if heritage is not None and heritage.due(elapsed_s) and self.progress is None:
             self._judge_lives(heritage, elapsed_s, rss_bytes, limit_bytes)

@@ -29,13 +29,14 @@ _YOUNG_STRAIGHT = 0.8
 _LONGEST_S = 7.4 * _HOUR
 _STRAIGHT_WITHIN = 0.08
 _CROOKED_PROLONGS = 35.0
-"""What is watched at most: less than three hours, five at the start of a process, when every quarter of the
-window grows like the whole, and a working day when they differ. The day, caches and pools bend within hours."""
+"""What is watched at most: less than three hours, five at the start of a process, when every quarter of
+the window grows like the whole, and a working day when they differ. The day, caches and pools bend within
+hours."""
 
 _FIRST_DAY_S = 16.0 * _HOUR
 _DAY_S = 24.0 * _HOUR
-"""The first day of a process rises until its evening. Bent growth since the start is watched until it is over,
-where the limit is more than a day away."""
+"""The first day of a process rises until its evening. Bent growth since the start is watched until it is
+over, where the limit is more than a day away."""
 
 _BEND_PARDONS = 0.75
 """What of the noise is taken for the bend of growth that accelerates."""
@@ -100,7 +101,9 @@ class Patience(NamedTuple):
         watched *= doubts * _pardon(evidence, start)
         return max(shortest, factor * max(watched, start * _first_day_s(longest_s, left_s)))
 
-    def most_strength(self, span_s: float, rise_bytes: float, headroom: float, doubts: float = 1.0, *, bent: bool = False) -> float:
+    def most_strength(
+        self, span_s: float, rise_bytes: float, headroom: float, doubts: float = 1.0, *, bent: bool = False
+    ) -> float:
         """Time watched over time needed, if nothing else about a rise were doubtful; cheap to know.
 
         Args:
@@ -128,7 +131,7 @@ def _longest_s(evidence: Evidence) -> float:
 
 
 def _first_day_s(longest_s: float, left_s: float) -> float:
-    """Seconds the first day of a process takes, where there is time for it; hardly any for straight growth."""
+    """Seconds the first day of a process takes, where there is time; next to none for straight growth."""
     bent = min(1.0, longest_s / _LONGEST_S)
     return _FIRST_DAY_S * bent**3 * min(max(0.0, left_s / _DAY_S - 1.0), 1.0)
 

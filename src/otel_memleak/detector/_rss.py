@@ -51,8 +51,8 @@ class RssWatch:
     """Which threshold resident memory is above, without flapping.
 
     A threshold is crossed by one sample at or above it, and left only when a whole hold time was watched
-    without a sample at or above 95 % of it: a level that hovers, or a sawtooth across it, is one crossing, and
-    a process that was stopped meanwhile has not been below it for that long.
+    without a sample at or above 95 % of it: a level that hovers, or a sawtooth across it, is one crossing,
+    and a process that was stopped meanwhile has not been below it for that long.
 
     Args:
         hold_s: Seconds below before a threshold counts as left.

@@ -17,7 +17,6 @@ from otel_memleak.types import MB
 
 if TYPE_CHECKING:
     from otel_memleak.detector._alerts import Moment
-    from otel_memleak.detector._forecast import Forecast
     from otel_memleak.detector.state import Plain
     from otel_memleak.types import LeakAlert, State
 
@@ -45,7 +44,8 @@ class LeakDetector:
         baseline_window_seconds: Time the samples span whose median is the baseline; the unit of the short
             time scales.
         patience_seconds: How long growth is watched before it is called a leak. None: the less time is left
-            to the limit the shorter, 3 to 7 hours where there is plenty, more where the growth is in doubt.
+            to the limit the shorter; 3 to 7 hours where there is plenty, 16 where growth since the start of
+            the process bends; more where it is in doubt.
         growth_warning_bytes_per_hour: Rate from which an alert's reason is the growth itself; ``"auto"``
             follows the headroom and the noise of the process: what would use up the headroom in a day.
         growth_critical_bytes_per_hour: Rate from which an alert is critical; ``"auto"``: in four hours.
@@ -134,7 +134,12 @@ class LeakDetector:
     @property
     def time_to_limit_s(self) -> float | None:
         """Seconds until the limit at the present growth; None without a limit or growth."""
-        ahead = self._forecast
+        trend = self._leak.trend
+        if trend is None:
+            return None
+        from otel_memleak.detector._forecast import forecast
+
+        ahead = forecast(self._limit, self._rss, trend)
         return ahead.seconds if ahead is not None else None
 
     @property
@@ -146,15 +151,6 @@ class LeakDetector:
     def noise_bytes(self) -> float:
         """Standard deviation of what is retained around its trend, bytes."""
         return self._watch.noise_bytes
-
-    @property
-    def _forecast(self) -> Forecast | None:
-        trend = self._leak.trend
-        if trend is None:
-            return None
-        from otel_memleak.detector._forecast import forecast
-
-        return forecast(self._limit, self._rss, trend)
 
     def update(
         self,
@@ -236,7 +232,9 @@ class LeakDetector:
         if self._rss_case.calm and self._leak.incident.settled:
             return None
         alert = self._leak.announce(elapsed, self._moment)
-        return alert if alert is not None else self._rss_case.announce(elapsed, self._watch.testimony, self._moment)
+        if alert is None:
+            alert = self._rss_case.announce(elapsed, self._watch.testimony, self._moment)
+        return alert
 
     def _follow(self, elapsed: float, rss: float) -> None:
         watch, baseline = self._watch, self._baseline
