@@ -260,3 +260,13 @@ def test_what_may_be_no_growth_at_all_is_no_leak(seed: int) -> None:
 
     for alert in leaks(fed(detector, samples)):
         assert alert.growth_bytes_per_hour_low > 0.0
+
+
+@pytest.mark.parametrize("minutes", [4, 8, 15])
+def test_what_kills_in_minutes_is_found_with_half_of_the_room_left(minutes: float) -> None:
+    """A window that reaches back before the onset, and so tells no rate, stands before none that convicts."""
+    fatal = linear(500, 300 * 60 / minutes, onset_h=0.5)
+    detector = quiet(800.0, sampling_interval_seconds=10.0)
+    alert = first_leak(detector, sampled(fatal, 0.5 + minutes / 60, every_s=10.0, noise_mb=0.5))
+
+    assert alert.rss_bytes < 655 * MB

@@ -31,6 +31,7 @@ DUE_EVERY = (4, 4, 2, 2) + (MAX_LEVELS - 4) * (1,)
 
 _BUCKETS_PER_WIDTH = 80
 _SUSPECT = 0.5
+_SHORT_OF_VERDICT = 0.99
 _ROUGHLY = 0.6
 _NEARLY = 0.8
 _HALF_OF = 0.5
@@ -173,6 +174,8 @@ class GrowthWatch:
                 if not credible(view):
                     continue
                 strength = view.watched_s / self.patience.needed_s(view, limit_bytes, factor)
+                if view.trend.low <= 0.0:  # no verdict, so it must not stand before one
+                    strength = min(strength, _SHORT_OF_VERDICT)
                 if best is None or strength > best.strength:
                     best = Finding(view, strength, index)
                     enough = max(enough, strength) if self.testimony.silent else enough
