@@ -28,7 +28,7 @@ all; any alert on an innocent series, or before the onset, is false):
     innocent accused                       3 of 175   14 of 312
     found with half of the headroom left   0.81       0.70
     dead within ten minutes, found         12 of 12   8 of 8
-    median delay                           6.9 h      7.2 h
+    median delay                           6.3 h      7.2 h
     rate within its interval               0.90       0.95
     time left within its interval          0.89       0.97
 
