@@ -114,6 +114,18 @@ def test_a_night_of_suspension_is_not_a_night_of_watching() -> None:
     assert leaks(fed(quiet(), stopped(sampled(linear(200, 20), 14.0, noise_mb=0.2), 60, 12 * HOUR)))
 
 
+def test_a_standstill_is_not_time_below_a_threshold() -> None:
+    """A process above its threshold is stopped for an hour: one low sample afterwards resolves nothing yet."""
+    detector = LeakDetector(alert_interval_seconds=0.0)
+    above, below = (
+        [(60.0 * i, 300.0 * MB) for i in range(10)],
+        [(60.0 * i, 200.0 * MB) for i in range(70, 80)],
+    )
+    events = [(alert.event, alert.time_s) for alert in fed(detector, above + below)]
+
+    assert events == [("memleak.rss", 0.0), ("memleak.resolved", 70 * 60.0 + 60.0)]
+
+
 def test_the_baseline_is_of_time_that_was_watched() -> None:
     """Some samples and a gap are no baseline window."""
     detector = fast()

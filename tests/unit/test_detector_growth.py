@@ -279,3 +279,13 @@ def test_a_small_rise_is_suspected_long_before_it_is_a_leak() -> None:
     assert suspected_s is not None
     assert found_s is not None
     assert suspected_s < found_s / 2
+
+
+@pytest.mark.parametrize("minutes", [4, 8, 15])
+def test_what_kills_in_minutes_is_found_with_half_of_the_room_left(minutes: float) -> None:
+    """A window that reaches back before the onset, and so tells no rate, stands before none that convicts."""
+    fatal = linear(500, 300 * 60 / minutes, onset_h=0.5)
+    detector = quiet(800.0, sampling_interval_seconds=10.0)
+    alert = first_leak(detector, sampled(fatal, 0.5 + minutes / 60, every_s=10.0, noise_mb=0.5))
+
+    assert alert.rss_bytes < 655 * MB

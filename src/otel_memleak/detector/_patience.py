@@ -4,21 +4,42 @@ from __future__ import annotations
 
 import math
 
-from otel_memleak.detector._evidence import Evidence, accelerates, crookedness, decelerates, doubt, youth
+from otel_memleak.detector._evidence import (
+    Evidence,
+    accelerates,
+    crookedness,
+    decelerates,
+    doubt,
+    noise_doubt,
+    youth,
+)
 from otel_memleak.records import NamedTuple
 
 _HOUR = 3600.0
-_SHARE_OF_TIME_LEFT = 0.6
-_YOUNG_SHARE = 0.1
-"""0.5 accuses three innocent more in a hundred; 0.7 leaves little time to do something about it."""
+_SHARE_OF_TIME_LEFT = 0.5
+_STARTING_SHARE = 0.66
+"""0.45, and 0.63 at the start, accuse four innocent more of 175; more leaves little time to do something."""
 
-_STRAIGHT_S = 2.9 * _HOUR
-_YOUNG_STRAIGHT = 0.6
+_YOUNG_SHARE = 0.1
+_STARTED_AT_YOUTH = 0.5
+"""From this share of a window on, being a start counts in full."""
+
+_STRAIGHT_S = 2.6 * _HOUR
+_YOUNG_STRAIGHT = 0.8
 _LONGEST_S = 7.4 * _HOUR
 _STRAIGHT_WITHIN = 0.08
 _CROOKED_PROLONGS = 35.0
-"""What is watched at most: three hours, five at the start of a process, when every quarter of the window
-grows like the whole, and a working day when they differ. The day, caches and pools bend within hours."""
+"""What is watched at most: less than three hours, five at the start of a process, when every quarter of
+the window grows like the whole, and a working day when they differ. The day, caches and pools bend within
+hours."""
+
+_FIRST_DAY_S = 16.0 * _HOUR
+_DAY_S = 24.0 * _HOUR
+"""The first day of a process rises until its evening. Bent growth since the start is watched until it is
+over, where the limit is more than a day away."""
+
+_BEND_PARDONS = 0.75
+"""What of the noise is taken for the bend of growth that accelerates."""
 
 _HARMLESS_PROLONGS = 1.5
 """Growth that by its own curve levels off below the limit."""
@@ -70,10 +91,12 @@ class Patience(NamedTuple):
             needed = self.fixed_s * fading * _small(_lacking(evidence)) * math.pow(doubts, _DOUBT_IN_FIXED)
             return max(self.fixed_s, factor * needed)
         shortest = self.baseline_window_s * (_SHORTEST_WINDOWS + _YOUNG_WINDOWS * young)
-        share = _SHARE_OF_TIME_LEFT * (1.0 + _YOUNG_SHARE * young)
+        start = min(1.0, young / _STARTED_AT_YOUTH)
+        share = _SHARE_OF_TIME_LEFT + (_STARTING_SHARE - _SHARE_OF_TIME_LEFT) * start
         left_s, longest_s = time_left_s(evidence, limit_bytes), _longest_s(evidence)
         watched = min(share * left_s, longest_s) if left_s < math.inf else _HARMLESS_PROLONGS * longest_s
-        return max(shortest, factor * doubts * watched)
+        watched *= doubts * _pardon(evidence, start)
+        return max(shortest, factor * max(watched, start * _first_day_s(longest_s, left_s)))
 
     def sooner(self, evidence: Evidence) -> float:
         """By what factor sooner growth may be suspected, than it is judged.
@@ -86,10 +109,22 @@ class Patience(NamedTuple):
         lacking = _lacking(evidence)
         return _small(lacking) / lacking
 
-    def most_strength(self, span_s: float, rise_bytes: float, headroom: float, doubts: float = 1.0) -> float:
-        """Time watched over time needed, if nothing else about a rise were doubtful; cheap to know."""
+    def most_strength(
+        self, span_s: float, rise_bytes: float, headroom: float, doubts: float = 1.0, *, bent: bool = False
+    ) -> float:
+        """Time watched over time needed, if nothing else about a rise were doubtful; cheap to know.
+
+        Args:
+            span_s: Length of the window, seconds.
+            rise_bytes: What it rises.
+            headroom: Bytes from its end to the limit.
+            doubts: What is known of them already.
+            bent: Whether it may be of those that are pardoned some noise.
+        """
         if self.fixed_s is not None:
             return span_s / (self.fixed_s * math.pow(doubts, _DOUBT_IN_FIXED))
+        if bent:
+            doubts = math.pow(doubts, 1.0 - _BEND_PARDONS)
         by_time = span_s / _STRAIGHT_S
         by_room = rise_bytes / (_SHARE_OF_TIME_LEFT * headroom) if headroom > 0.0 else math.inf
         return max(by_time, by_room) / doubts
@@ -112,6 +147,23 @@ def _longest_s(evidence: Evidence) -> float:
     crooked = max(0.0, crookedness(evidence) - _STRAIGHT_WITHIN)
     straight = _STRAIGHT_S * (1.0 + _YOUNG_STRAIGHT * young)
     return min(straight * (1.0 + _CROOKED_PROLONGS * crooked), _LONGEST_S * (1.0 + _YOUNG_SHARE * young))
+
+
+def _first_day_s(longest_s: float, left_s: float) -> float:
+    """Seconds the first day of a process takes, where there is time; next to none for straight growth."""
+    bent = min(1.0, longest_s / _LONGEST_S)
+    return _FIRST_DAY_S * bent**3 * min(max(0.0, left_s / _DAY_S - 1.0), 1.0)
+
+
+def _pardon(evidence: Evidence, start: float) -> float:
+    """The doubt taken back because growth that accelerates strays from a line by its bend, not by noise.
+
+    Not at the start of a process, where the first half of every daily rise accelerates.
+    """
+    if start >= 1.0 or not accelerates(evidence):
+        return 1.0
+    noise = noise_doubt(evidence.trend.deviation_bytes, evidence.rise_bytes)
+    return math.pow(noise, -_BEND_PARDONS * (1.0 - start))
 
 
 def headroom_bytes(level_bytes: float, limit_bytes: float | None) -> float:

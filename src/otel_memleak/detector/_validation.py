@@ -6,6 +6,7 @@ import math
 
 from otel_memleak.detector._rss import Threshold
 
+_HOUR = 3600.0
 _SAFE = 1 << 60
 
 
@@ -46,6 +47,15 @@ def threshold(name: str, value: object) -> Threshold:
     except ValueError:
         allowed = '"auto", None or a finite number of at least 0'
         raise ValueError(f"{name} must be {allowed}, got {value!r}") from None
+
+
+def rate(name: str, value: object) -> float | None:
+    """A number of bytes per hour as bytes per second; None for ``"auto"``.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return None if value == "auto" else positive(name, value, zero=True) / _HOUR
 
 
 def number(value: object) -> float | None:

@@ -31,6 +31,7 @@ DUE_EVERY = (4, 4, 2, 2) + (MAX_LEVELS - 4) * (1,)
 
 _BUCKETS_PER_WIDTH = 80
 _SUSPECT = 0.5
+_SHORT_OF_VERDICT = 0.99
 _ROUGHLY = 0.6
 _NEARLY = 0.8
 _HALF_OF = 0.5
@@ -175,6 +176,8 @@ class GrowthWatch:
                 if not credible(view):
                     continue
                 strength = view.watched_s / self.patience.needed_s(view, limit_bytes, factor)
+                if view.trend.low <= 0.0:  # no verdict, so it must not stand before one
+                    strength = min(strength, _SHORT_OF_VERDICT)
                 if best is None or strength > best.strength:
                     best = Finding(view, strength, index, sooner=self.patience.sooner(view))
                     enough = max(enough, strength) if self.testimony.silent else enough
@@ -218,7 +221,8 @@ class GrowthWatch:
         if rise < _NEARLY * CLEAR_OF_NOISE * rough.deviation_bytes:
             return False
         least = noise_doubt(_NEARLY * rough.deviation_bytes, rise)
-        return self.patience.most_strength(span, rise, headroom, least) >= _NEARLY * enough
+        bent = rough.late > rough.slope
+        return self.patience.most_strength(span, rise, headroom, least, bent=bent) >= _NEARLY * enough
 
 
 def _above(window: Window, past: Past) -> bool:

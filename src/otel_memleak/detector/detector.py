@@ -7,32 +7,24 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from otel_memleak.detector._baseline import Baseline
+from otel_memleak.detector._case import LeakCase
 from otel_memleak.detector._incidents import Incident
-from otel_memleak.detector._patience import headroom_bytes
-from otel_memleak.detector._rss import RssWatch, Threshold, resolve_thresholds
+from otel_memleak.detector._rss import RssCase, Threshold
 from otel_memleak.detector._timeline import Timeline
-from otel_memleak.detector._validation import limit, number, positive, threshold
+from otel_memleak.detector._validation import limit, number, positive, rate, threshold
 from otel_memleak.detector._watch import GrowthWatch
 from otel_memleak.types import MB
 
 if TYPE_CHECKING:
-    from otel_memleak.detector._alerts import GrowthRules, Moment
-    from otel_memleak.detector._forecast import Forecast
-    from otel_memleak.detector._heritage import Heritage
-    from otel_memleak.detector._progress import Progress
-    from otel_memleak.detector._trend import Trend
-    from otel_memleak.detector._watch import Finding
-    from otel_memleak.detector.state import OpenIncident, Plain
-    from otel_memleak.types import LeakAlert, Severity, State
+    from otel_memleak.detector._alerts import Moment
+    from otel_memleak.detector.state import Plain
+    from otel_memleak.types import LeakAlert, State
 
 # What only growth, an alert or a state takes is imported where it is used: most processes never get there.
 
 _HOUR = 3600.0
 _MOST_BYTES = 2.0**60
 _LATEST_S = 1e12
-_SOON_SPANS = 4.0
-_FASTER = 1.5
-"""Growth that is found already is followed; looked for is only what would be faster by this factor."""
 
 
 class LeakDetector:
@@ -52,7 +44,8 @@ class LeakDetector:
         baseline_window_seconds: Time the samples span whose median is the baseline; the unit of the short
             time scales.
         patience_seconds: How long growth is watched before it is called a leak. None: the less time is left
-            to the limit the shorter, 3 to 7 hours where there is plenty, more where the growth is in doubt.
+            to the limit the shorter; 3 to 7 hours where there is plenty, 16 where growth since the start of
+            the process bends; more where it is in doubt.
         growth_warning_bytes_per_hour: Rate from which an alert's reason is the growth itself; ``"auto"``
             follows the headroom and the noise of the process: what would use up the headroom in a day.
         growth_critical_bytes_per_hour: Rate from which an alert is critical; ``"auto"``: in four hours.
@@ -85,27 +78,20 @@ class LeakDetector:
         interval = positive("sampling_interval_seconds", sampling_interval_seconds)
         window = positive("baseline_window_seconds", baseline_window_seconds)
         patience = None if patience_seconds is None else positive("patience_seconds", patience_seconds)
-        self._rates = (
-            _rate("growth_warning_bytes_per_hour", growth_warning_bytes_per_hour),
-            _rate("growth_critical_bytes_per_hour", growth_critical_bytes_per_hour),
+        rates = (
+            rate("growth_warning_bytes_per_hour", growth_warning_bytes_per_hour),
+            rate("growth_critical_bytes_per_hour", growth_critical_bytes_per_hour),
         )
-        self._rss_settings = (
-            threshold("rss_warning_bytes", rss_warning_bytes),
-            threshold("rss_critical_bytes", rss_critical_bytes),
-        )
+        warning = threshold("rss_warning_bytes", rss_warning_bytes)
+        critical = threshold("rss_critical_bytes", rss_critical_bytes)
         pause = positive("alert_interval_seconds", alert_interval_seconds, zero=True)
         new_id = id_factory if id_factory is not None else _random_id
-        self._thresholds = resolve_thresholds(*self._rss_settings, self._limit)
         self._timeline = Timeline(interval)
         self._baseline = Baseline(window)
         self._watch = GrowthWatch(interval, window, patience)
-        self._progress: Progress | None = None
-        self._ended: Progress | None = None
-        self._rss_watch = RssWatch(window)
-        self._leak = Incident(new_id, pause)
-        self._rss_incident = Incident(new_id, pause)
-        self._window = window
-        self._heritage: Heritage | None = None
+        self._leak = LeakCase(self._watch, self._timeline, rates, window, Incident(new_id, pause))
+        self._rss_case = RssCase(warning, critical, window, Incident(new_id, pause))
+        self._rss_case.limit_to(self._limit)
         self._time = 0.0
         self._rss = self._retained = 0.0
 
@@ -117,12 +103,12 @@ class LeakDetector:
     @limit_bytes.setter
     def limit_bytes(self, value: float | None) -> None:
         self._limit = limit("limit_bytes", value)
-        self._thresholds = resolve_thresholds(*self._rss_settings, self._limit)
+        self._rss_case.limit_to(self._limit)
 
     @property
     def state(self) -> State:
         """``warming_up`` until there is a baseline and enough to judge; then what growth there is."""
-        if self._leak.open:
+        if self._leak.incident.open:
             return "leaking"
         if self._baseline.value_bytes is None or not self._watch.ready:
             return "warming_up"
@@ -136,19 +122,24 @@ class LeakDetector:
     @property
     def growth_bytes_per_hour(self) -> float:
         """Robust rate of what is retained, bytes per hour; 0.0 while nothing grows credibly."""
-        trend = self._trend
+        trend = self._leak.trend
         return max(0.0, trend.slope * _HOUR) if trend is not None else 0.0
 
     @property
     def growth_interval(self) -> tuple[float, float] | None:
         """95 % interval of the growth, bytes per hour; None while nothing grows credibly."""
-        trend = self._trend
+        trend = self._leak.trend
         return (trend.low * _HOUR, trend.high * _HOUR) if trend is not None else None
 
     @property
     def time_to_limit_s(self) -> float | None:
         """Seconds until the limit at the present growth; None without a limit or growth."""
-        ahead = self._forecast
+        trend = self._leak.trend
+        if trend is None:
+            return None
+        from otel_memleak.detector._forecast import forecast
+
+        ahead = forecast(self._limit, self._rss, trend)
         return ahead.seconds if ahead is not None else None
 
     @property
@@ -160,28 +151,6 @@ class LeakDetector:
     def noise_bytes(self) -> float:
         """Standard deviation of what is retained around its trend, bytes."""
         return self._watch.noise_bytes
-
-    @property
-    def _trend(self) -> Trend | None:
-        if self._progress is not None:
-            return self._progress.trend
-        strongest = self._watch.strongest
-        return strongest.evidence.trend if strongest is not None else None
-
-    @property
-    def _forecast(self) -> Forecast | None:
-        trend = self._trend
-        if trend is None:
-            return None
-        from otel_memleak.detector._forecast import forecast
-
-        return forecast(self._limit, self._rss, trend)
-
-    @property
-    def _rules(self) -> GrowthRules:
-        from otel_memleak.detector._alerts import GrowthRules
-
-        return GrowthRules(*self._rates, self._window)
 
     def update(
         self,
@@ -252,79 +221,20 @@ class LeakDetector:
         if not self._timeline.advance(now):
             return False
         elapsed = self._timeline.elapsed_s
-        self._watch.attention.step(elapsed)
+        watch = self._watch
+        watch.attention.step(elapsed)
         self._time, self._rss, self._retained = now, rss, rss
-        self._rss_watch.add(elapsed, rss, self._thresholds)
+        self._rss_case.add(watch.attention.watched_s, rss)
         return True
 
     def _conclude(self, elapsed: float) -> LeakAlert | None:
         self._follow(elapsed, self._retained)
-        if self._rss_watch.severity is None and self._leak.settled and self._rss_incident.at_rest:
+        if self._rss_case.calm and self._leak.incident.settled:
             return None
-        return self._announce(elapsed)
-
-    def export_state(self) -> Plain:
-        """What a successor needs to go on: baseline, a line on each life so far, the open incidents.
-
-        Returns:
-            Numbers, texts, and lists and mappings of them, some kilobytes as JSON.
-        """
-        from otel_memleak.detector._lives import line, present
-        from otel_memleak.detector.state import DetectorState
-
-        elapsed, envelope = self._timeline.elapsed_s, self._watch.envelope
-        now = present(envelope, self._watch.attention, elapsed, self._window)
-        start_s = self._timeline.fed_time(envelope.start_s)
-        life = None if now is None else line(now, start_s, elapsed - envelope.start_s)
-        return DetectorState(
-            self._time, self._baseline.value_bytes, life, self._inherited().lives.lines,
-            self._open(self._leak), self._open(self._rss_incident),
-        ).plain()  # fmt: skip
-
-    def restore_state(self, state: Plain) -> None:
-        """Go on where an earlier process ended. To be called before the first `update`, or soon after.
-
-        Growth is then judged together with the lives of earlier processes, and an incident that was open goes
-        on under its id, or is resolved when its growth does not come back.
-
-        Args:
-            state: What `export_state` of the earlier detector returned, on the same clock.
-
-        Raises:
-            ValueError: It is not that; the message names what is wrong, and nothing has changed.
-        """
-        from otel_memleak.detector._heritage import Heritage
-        from otel_memleak.detector.state import DetectorState
-
-        known = DetectorState.of_plain(state)
-        self._heritage = Heritage(self._window, known)
-        if self._baseline.value_bytes is None:
-            self._baseline.value_bytes = known.baseline_bytes
-        for incident, left in ((self._leak, known.leak), (self._rss_incident, known.rss)):
-            if left is not None and not incident.open:
-                said_at = None if left.said_s is None else min(0.0, left.said_s - known.time_s)
-                incident.carry_on(left.id, left.severity, said_at)
-
-    def _inherited(self) -> Heritage:
-        from otel_memleak.detector._heritage import Heritage
-
-        return self._heritage if self._heritage is not None else Heritage(self._window)
-
-    def _open(self, incident: Incident) -> OpenIncident | None:
-        from otel_memleak.detector.state import OpenIncident
-
-        if not incident.open:
-            return None
-        if incident is self._leak and self._progress is None:
-            return self._inherited().carried
-        said_s = None if incident.said_at is None else self._timeline.fed_time(incident.said_at)
-        since_s, slope, span_s = self._time, 0.0, 0.0
-        if incident is self._leak and self._progress is not None:
-            evidence = self._progress.finding.evidence
-            onset_s = self._timeline.fed_time(self._progress.onset_s)
-            since_s = self._inherited().since_s(incident.id, onset_s)
-            slope, span_s = evidence.trend.slope, evidence.watched_s
-        return OpenIncident(incident.id, incident.worst, since_s, said_s, slope, span_s)
+        alert = self._leak.announce(elapsed, self._moment)
+        if alert is None:
+            alert = self._rss_case.announce(elapsed, self._watch.testimony, self._moment)
+        return alert
 
     def _follow(self, elapsed: float, rss: float) -> None:
         watch, baseline = self._watch, self._baseline
@@ -333,93 +243,12 @@ class LeakDetector:
             return
         if restarted:
             baseline.restart()
-            self._close_leak(elapsed)
+            self._leak.close(elapsed)
         if not baseline.settled:
             baseline.add(watch.attention.watched_s, rss)
         closed = watch.envelope.add(elapsed, rss)
         if closed and baseline.value_bytes is not None:
-            self._judge(elapsed, closed)
-            heritage = self._heritage
-            if heritage is not None and heritage.due(elapsed) and self._progress is None:
-                self._judge_lives(heritage, elapsed)
-
-    def _judge(self, elapsed: float, closed: int) -> None:
-        above = 0.0 if self._progress is None else _FASTER * self._progress.trend.slope
-        finding = self._watch.judge(closed, self._limit, above)
-        if finding is not None and finding.strength >= 1.0 and finding.evidence.trend.low > 0.0:
-            self._convict(finding, elapsed)
-        elif self._progress is not None:
-            if self._progress.over(closed, self._watch.testimony):
-                self._close_leak(elapsed)
-            else:
-                self._leak.raise_to(self._severity(self._progress.trend), elapsed, 0.0)
-
-    def _judge_lives(self, heritage: Heritage, elapsed: float) -> None:
-        from otel_memleak.detector._lives import present
-
-        envelope = self._watch.envelope
-        now = present(envelope, self._watch.attention, elapsed, self._window)
-        start_s = self._timeline.fed_time(envelope.start_s)
-        verdict = heritage.judge(now, start_s, elapsed, self._watch.patience, self._limit)
-        if verdict == "over":
-            self._leak.end(elapsed)
-        elif verdict is not None:
-            self._convict(verdict, elapsed)
-
-    def _convict(self, finding: Finding, elapsed: float) -> None:
-        from otel_memleak.detector._progress import Progress
-
-        if self._heritage is not None:
-            self._heritage.carried = None
-        if self._progress is None:
-            self._progress = Progress(finding, self._watch.envelope)
-        else:
-            self._progress.found_again(finding)
-        reopen_s = max(self._leak.interval_s, _SOON_SPANS * finding.evidence.span_s)
-        self._leak.raise_to(self._severity(finding.evidence.trend), elapsed, reopen_s)
-
-    def _close_leak(self, elapsed: float) -> None:
-        if self._progress is not None:
-            self._ended, self._progress = self._progress, None
-            self._leak.end(elapsed)
-
-    def _severity(self, trend: Trend) -> Severity:
-        from otel_memleak.detector._forecast import forecast
-
-        ahead = forecast(self._limit, self._rss, trend)
-        headroom = headroom_bytes(self._rss, self._limit)
-        return self._rules.severity(trend, headroom, ahead.seconds if ahead is not None else None)
-
-    def _announce(self, elapsed: float) -> LeakAlert | None:
-        said = self._leak.announce(elapsed)
-        if said is not None:
-            return self._leak_alert(over=said == "quiet")
-        if self._rss_watch.severity is None:
-            self._rss_incident.end(elapsed)
-        else:
-            self._rss_incident.raise_to(self._rss_watch.severity, elapsed, self._rss_incident.interval_s)
-        said = self._rss_incident.announce(elapsed)
-        if said is None:
-            return None
-        from otel_memleak.detector._alerts import rss_alert
-
-        moment = self._moment(self._rss_incident)
-        kept = self._watch.testimony.kept_remark()
-        return rss_alert(moment, self._rss_watch.threshold_bytes, kept, over=said == "quiet")
-
-    def _leak_alert(self, *, over: bool) -> LeakAlert | None:
-        from otel_memleak.detector._alerts import carried_over_alert, leak_alert
-
-        progress, heritage = self._ended if over else self._progress, self._heritage
-        carried = heritage.carried if heritage is not None else None
-        if over and heritage is not None and carried is not None:
-            heritage.carried = None
-            return carried_over_alert(self._moment(self._leak), self._rules, carried.slope)
-        if progress is None:
-            return None
-        onset = self._timeline.fed_time(progress.onset_s)
-        context = progress.context(self._watch.testimony)
-        return leak_alert(self._moment(self._leak), progress, self._rules, onset, context, over=over)
+            self._leak.judge(elapsed, closed, self._rss, self._limit)
 
     def _moment(self, incident: Incident) -> Moment:
         from otel_memleak.detector._alerts import Moment
@@ -433,10 +262,38 @@ class LeakDetector:
             limit_bytes=self._limit,
         )
 
+    def export_state(self) -> Plain:
+        """What a successor needs to go on: baseline, a line on each life so far, the open incidents.
 
-def _rate(name: str, value: float | Literal["auto"]) -> float | None:
-    """Bytes per second; None for automatic."""
-    return None if value == "auto" else positive(name, value, zero=True) / _HOUR
+        Returns:
+            Numbers, texts, and lists and mappings of them, some kilobytes as JSON.
+        """
+        from otel_memleak.detector.state import DetectorState, left_open
+
+        life, lives, leak = self._leak.left_behind(self._timeline.elapsed_s)
+        rss = left_open(self._rss_case.incident, self._timeline, self._time)
+        return DetectorState(self._time, self._baseline.value_bytes, life, lives, leak, rss).plain()
+
+    def restore_state(self, state: Plain) -> None:
+        """Go on where an earlier process ended. To be called before the first `update`, or soon after.
+
+        Growth is then judged together with the lives of earlier processes, and an incident that was open goes
+        on under its id, or is resolved when its growth does not come back.
+
+        Args:
+            state: What `export_state` of the earlier detector returned, on the same clock.
+
+        Raises:
+            ValueError: It is not that; the message names what is wrong, and nothing has changed.
+        """
+        from otel_memleak.detector.state import DetectorState, carry_on
+
+        known = DetectorState.of_plain(state)
+        self._leak.inherit(known)
+        if self._baseline.value_bytes is None:
+            self._baseline.value_bytes = known.baseline_bytes
+        carry_on(self._leak.incident, known.leak, known.time_s)
+        carry_on(self._rss_case.incident, known.rss, known.time_s)
 
 
 def _random_id() -> str:

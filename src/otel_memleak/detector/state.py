@@ -10,7 +10,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar, cast
 
+from otel_memleak.detector._incidents import Incident
 from otel_memleak.detector._lives import MOST_LIVES, Life
+from otel_memleak.detector._timeline import Timeline
 from otel_memleak.records import NamedTuple
 from otel_memleak.types import Severity
 
@@ -89,6 +91,31 @@ class DetectorState(NamedTuple):
             _or_none(fields["leak"], _incident),
             _or_none(fields["rss"], _incident),
         )
+
+
+def left_open(
+    incident: Incident, timeline: Timeline, since_s: float, slope: float = 0.0, span_s: float = 0.0
+) -> OpenIncident | None:
+    """What a successor has to know of an incident; None when it is over.
+
+    Args:
+        incident: The incident.
+        timeline: Knows the clock fed.
+        since_s: When it began, on that clock.
+        slope: Bytes per second it grows.
+        span_s: Seconds that was watched.
+    """
+    if not incident.open:
+        return None
+    said_s = None if incident.said_at is None else timeline.fed_time(incident.said_at)
+    return OpenIncident(incident.id, incident.worst, since_s, said_s, slope, span_s)
+
+
+def carry_on(incident: Incident, left: OpenIncident | None, left_at_s: float) -> None:
+    """Go on with what was left open at a time on the clock fed, unless there is a new incident already."""
+    if left is not None and not incident.open:
+        said_at_s = None if left.said_s is None else min(0.0, left.said_s - left_at_s)
+        incident.carry_on(left.id, left.severity, said_at_s)
 
 
 def keys(name: str, value: object, expected: tuple[str, ...]) -> Mapping[str, object]:
