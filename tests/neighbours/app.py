@@ -2,6 +2,8 @@
 
 python app.py leaky|healthy ddtrace|sentry|prometheus|tracemalloc|instrumentations|everything SECONDS
 
+Several neighbours are parted by commas.
+
 Prints as JSON what the neighbours delivered: requests that arrived at a server of this process's parent are counted
 there, what can be asked for in the process is asked for here.
 """
@@ -102,7 +104,7 @@ def scraped() -> str:
 
 def main(kind: str, neighbour: str, seconds: float) -> None:
     """Serve until the time is over."""
-    requests = [STARTS[name]() for name in (STARTS if neighbour == "everything" else [neighbour])]
+    requests = [STARTS[name]() for name in (STARTS if neighbour == "everything" else neighbour.split(","))]
     from opentelemetry import trace
 
     tracer = trace.get_tracer("service")
