@@ -168,7 +168,9 @@ def test_beside_a_neighbour(neighbour: str, backend: ThreadingHTTPServer) -> Non
             receiver = service.receiver
             assert "otel_memleak failed" not in service.output
             assert max(point.value or 0 for point in receiver.metrics("memleak.overhead.errors")) == 0
-            assert len(receiver.metrics("memleak.process.rss")) > SECONDS / 3
+            # However seldom they can be collected on a busy machine: ours are in every collection of theirs.
+            theirs = Counter(point.series for point in receiver.metrics("process.memory.usage"))
+            assert len(receiver.metrics("memleak.process.rss")) >= max(theirs.values()) - 3 > 0
         leaks = leaky.receiver.logs("memleak.leak")
         assert len({log.attributes["memleak.alert.id"] for log in leaks}) == 1, leaky.receiver.summary()
         assert leaky.receiver.spans("memleak.leak")
