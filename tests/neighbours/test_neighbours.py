@@ -91,6 +91,9 @@ def started(kind: str, neighbour: str, port: int, *, watched: bool = True) -> Se
         "OTEL_PYTHON_LOG_CORRELATION": "true",
         "OTEL_PYTHON_MEMLEAK_TRACEMALLOC": "diagnosis",
         "OTEL_PYTHON_MEMLEAK_MEMORY_LIMIT": "4096",
+        # Somebody's tracemalloc makes each of our samples dearer: at four a second the budget would be used up
+        # by them, and the heap be looked at when the hour is over.
+        "OTEL_PYTHON_MEMLEAK_OVERHEAD_BUDGET": "0",
     }
     return Service(command=[sys.executable, APP, kind, neighbour, str(SECONDS + DIAGNOSED_S)], **variables)
 
