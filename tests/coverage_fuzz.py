@@ -11,8 +11,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import random
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +41,21 @@ def wants_a_fixture(test: Any) -> bool:
     return bool(set(inspect.signature(test).parameters) & drawn)
 
 
-def fuzz(module: str, name: str, seconds: int) -> None:
+def plant(folder: str) -> None:
+    """Something to begin with: hypothesis draws nothing from the few bytes that libFuzzer would begin with."""
+    chance = random.Random(0)
+    for number in range(32):
+        Path(folder, str(number)).write_bytes(chance.randbytes(2 ** (6 + number % 7)))
+
+
+def fuzz(module: str, name: str, seconds: int, corpus: str) -> None:
     """Run one test until the time is up; ends the process, with an error if the test failed."""
     import atheris
 
     with atheris.instrument_imports(include=["otel_memleak"]):
         test: Any = getattr(importlib.import_module(module), name)
-    atheris.Setup([sys.argv[0], f"-max_total_time={seconds}"], test.hypothesis.fuzz_one_input)
+    options = [f"-max_total_time={seconds}", "-len_control=0", corpus]
+    atheris.Setup([sys.argv[0], *options], test.hypothesis.fuzz_one_input)
     atheris.Fuzz()
 
 
@@ -53,11 +63,12 @@ def main() -> int:
     """Fuzz them one after the other; returns how many failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=int, default=60, help="for each test (default: 60)")
-    parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     sys.path.insert(0, str(HERE))
     if options.only:
-        fuzz(*options.only, options.seconds)
+        module, name, corpus = options.only
+        fuzz(module, name, options.seconds, corpus)
         return 0
     failed = 0
     for module in MODULES:
@@ -66,8 +77,10 @@ def main() -> int:
                 print(f"{module}.{name}: left out, it wants a fixture", flush=True)
                 continue
             command = [sys.executable, __file__, "--seconds", str(options.seconds), "--only", module, name]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            last = [line for line in done.stderr.splitlines() if line.startswith(("Done ", "#"))][-2:]
+            with tempfile.TemporaryDirectory() as corpus:
+                plant(corpus)
+                done = subprocess.run([*command, corpus], capture_output=True, text=True, check=False)
+            last = [line for line in done.stderr.splitlines() if "DONE" in line or line.startswith("Done ")]
             said = " ".join(last) if done.returncode == 0 else done.stdout[-2000:] + done.stderr[-4000:]
             print(f"{module}.{name}: {said}", flush=True)
             failed += done.returncode != 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,18 @@ def environment(**more: str) -> dict[str, str]:
     """This environment without any OpenTelemetry settings of the developer's, and with these."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     return {**clean, **more}
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses just now, and none of those that outgoing connections get.
+
+    One of them would have it before the server that it is for has started.
+    """
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Service:

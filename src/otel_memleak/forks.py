@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_memleak import frames
+from otel_memleak.imports import wait_for_imports
 
 if TYPE_CHECKING:
 
@@ -158,6 +159,7 @@ def follow_uwsgi() -> None:
 def _before_fork() -> None:
     for holder in tuple(_holders):
         holder.before_fork()
+    wait_for_imports()
 
 
 def _let_go() -> None:

@@ -1,7 +1,7 @@
 """Brings a fault on itself while it is being watched, and prints what became of the watch as JSON.
 
 python faulty.py idle|emfile|address-space|memory-error|clock|stopped|slow-alert|exit-in-census|in-census|
-    quit-in-callback|hang-in-callback
+    quit-in-callback|hang-in-callback|disk FOLDER
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -220,6 +222,31 @@ def quit_in_callback() -> None:
     MemLeakInstrumentor().instrument(**{**QUICK, **QUIET})
     wait_for_samples()
     report()
+
+
+def disk() -> None:
+    """The state file's file system, a small one of its own, is full and then read-only from its first sample on."""
+    folder = sys.argv[2]
+    MemLeakInstrumentor().uninstrument()
+    ballast = os.path.join(folder, "ballast")
+    with open(ballast, "wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    full = errors_while_keeping(os.path.join(folder, "state.json"))
+    os.unlink(ballast)
+    wait_for_samples(20)
+    MemLeakInstrumentor().uninstrument()
+    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    read_only = errors_while_keeping(os.path.join(folder, "other.json"))
+    report(full=full, read_only=read_only)
+
+
+def errors_while_keeping(state_file: str) -> int:
+    """Begin to keep what is known in this file; how often that has failed when twenty samples are taken."""
+    MemLeakInstrumentor().instrument(**{**QUICK, **QUIET}, state_file=state_file)
+    wait_for_samples(20)
+    wait_for(lambda: engine().swallowed_errors)
+    return int(engine().swallowed_errors)
 
 
 if __name__ == "__main__":

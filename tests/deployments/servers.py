@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from processes import Service
+from processes import Service, free_port
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
@@ -108,7 +107,7 @@ class Deployment:
         self._stop = threading.Event()
         self._folder = folder
         folder.mkdir()
-        port = _free_port()
+        port = free_port()
         words = self.server.command.format(port=port).split()
         variables = {**VARIABLES, "LEAKY": str(int(leaky)), "CELERY_FOLDER": str(folder)}
         command = [str(BIN / words[0]), *words[1:]]
@@ -164,9 +163,3 @@ def _get(port: int) -> bytes:
         return connection.getresponse().read()
     finally:
         connection.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

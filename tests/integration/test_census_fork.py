@@ -14,6 +14,7 @@ import sys
 import textwrap
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -323,6 +324,16 @@ def test_only_the_snapshot_is_a_census_child(monkeypatch: pytest.MonkeyPatch) ->
     """Law: other fork hooks can tell a snapshot from a worker."""
     assert not is_census_child()
     assert asked_of_a_snapshot(monkeypatch, lambda: str(is_census_child())) == "True"
+
+
+def test_a_snapshot_is_not_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody's tracemalloc is off in the copy, where it would record the walk, and goes on in the process."""
+    tracemalloc.start()
+    try:
+        assert asked_of_a_snapshot(monkeypatch, lambda: str(tracemalloc.is_tracing())) == "False"
+        assert tracemalloc.is_tracing()
+    finally:
+        tracemalloc.stop()
 
 
 def test_locks_held_over_the_fork_are_free_again(monkeypatch: pytest.MonkeyPatch) -> None:

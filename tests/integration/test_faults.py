@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -24,10 +26,10 @@ TIMEOUT_S = 60
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs procfs, signals and rlimits")
 
 
-def run(kind: str, **variables: str) -> tuple[dict[str, Any], str]:
+def run(kind: str, *arguments: str, **variables: str) -> tuple[dict[str, Any], str]:
     """The report of one program that ended by itself, and what it wrote to standard error."""
     result = subprocess.run(
-        [sys.executable, FAULTY, kind], env=environment(**variables), capture_output=True, text=True,
+        [sys.executable, FAULTY, kind, *arguments], env=environment(**variables), capture_output=True, text=True,
         timeout=TIMEOUT_S,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -60,6 +62,31 @@ def test_no_memory_for_a_sample_costs_the_sample() -> None:
 
     assert report["errors"] >= 100
     assert said.count("MemoryError") == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[str]:
+    """A file system of 64 KB; only root can have one."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield str(tmp_path)
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@needs_linux
+@pytest.mark.skipif(shutil.which("mount") is None, reason="needs a real file system to fill")
+def test_a_disk_that_is_full_or_read_only_costs_the_state_file_only(small_disk: str) -> None:
+    """Each is said once and the samples go on; when there is room again the file is whole."""
+    report, said = run("disk", small_disk)
+
+    assert report["full"] >= 1
+    assert report["read_only"] >= 1
+    assert said.count("No space left on device") == said.count("Read-only file system") == 1
+    assert json.loads((Path(small_disk) / "state.json").read_text())
+    assert sorted(os.listdir(small_disk)) == ["state.json", "state.json.lock"]
 
 
 def test_the_wall_clock_may_step() -> None:

@@ -14,6 +14,7 @@ HEAVY_BYTES = 95 * MB
 """Between a parent without the ballast of 60 MB (60 to 75 MB, by interpreter) and a worker with it."""
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.skipif(
     not hasattr(resources, "_get_process_dependent_resource"),
@@ -47,7 +48,7 @@ def test_every_worker_reports_its_own_memory_under_its_own_identity(kind: str) -
         def heavy() -> list[float]:
             return [rss for rss in by_instance().values() if rss > HEAVY_BYTES]
 
-        receiver.wait_for(lambda: len(heavy()) >= 2, timeout_s=30)
+        receiver.wait_for(lambda: len(heavy()) >= 2, timeout_s=90)
         assert service.finish(timeout_s=60) == 0
         rss = by_instance()
 

@@ -2,6 +2,8 @@
 
 python app.py leaky|healthy ddtrace|sentry|prometheus|tracemalloc|instrumentations|everything SECONDS
 
+Several neighbours are parted by commas. SIGUSR1 ends it sooner.
+
 Prints as JSON what the neighbours delivered: requests that arrived at a server of this process's parent are counted
 there, what can be asked for in the process is asked for here.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 import threading
 import time
@@ -101,15 +104,17 @@ def scraped() -> str:
 
 
 def main(kind: str, neighbour: str, seconds: float) -> None:
-    """Serve until the time is over."""
-    requests = [STARTS[name]() for name in (STARTS if neighbour == "everything" else [neighbour])]
+    """Serve until the time is over or somebody says so."""
+    ended = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda number, frame: ended.set())
+    requests = [STARTS[name]() for name in (STARTS if neighbour == "everything" else neighbour.split(","))]
     from opentelemetry import trace
 
     tracer = trace.get_tracer("service")
     cache: dict[int, bytearray] = {}
     entries = count()
     start, served = time.monotonic(), 0
-    while (elapsed := time.monotonic() - start) < seconds:
+    while (elapsed := time.monotonic() - start) < seconds and not ended.is_set():
         if served >= elapsed * REQUESTS_PER_SECOND:
             time.sleep(0.005)
             continue

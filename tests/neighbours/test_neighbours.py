@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from processes import Service
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(480),
     pytest.mark.skipif(
         importlib.util.find_spec("sentry_sdk") is None,
         reason="neighbours are not installed: make test-neighbours",
@@ -30,6 +32,9 @@ pytestmark = [
 
 APP = str(Path(__file__).with_name("app.py"))
 SECONDS = 75
+"""For which they serve at least."""
+DIAGNOSED_S = 300
+"""By then the holder has a name; a minute is enough on a machine that has nothing else to do."""
 NEIGHBOURS = ("instrumentations", "prometheus", "sentry", "ddtrace", "tracemalloc", "everything")
 
 
@@ -74,8 +79,9 @@ def backend() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-def started(kind: str, neighbour: str, port: int) -> Service:
+def started(kind: str, neighbour: str, port: int, *, watched: bool = True) -> Service:
     variables = {
+        **({} if watched else {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "memleak"}),
         "DD_TRACE_AGENT_URL": f"http://127.0.0.1:{port}",
         "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
         "DD_REMOTE_CONFIGURATION_ENABLED": "false",
@@ -85,14 +91,27 @@ def started(kind: str, neighbour: str, port: int) -> Service:
         "OTEL_PYTHON_LOG_CORRELATION": "true",
         "OTEL_PYTHON_MEMLEAK_TRACEMALLOC": "diagnosis",
         "OTEL_PYTHON_MEMLEAK_MEMORY_LIMIT": "4096",
+        # Somebody's tracemalloc makes each of our samples dearer: at four a second the budget would be used up
+        # by them, and the heap be looked at when the hour is over.
+        "OTEL_PYTHON_MEMLEAK_OVERHEAD_BUDGET": "0",
     }
-    return Service(command=[sys.executable, APP, kind, neighbour, str(SECONDS)], **variables)
+    return Service(command=[sys.executable, APP, kind, neighbour, str(SECONDS + DIAGNOSED_S)], **variables)
 
 
 def report_of(service: Service) -> dict[str, Any]:
     lines = [line for line in service.output.splitlines() if line.startswith("REPORT ")]
     assert lines, service.output
     return dict(json.loads(lines[-1][len("REPORT ") :]))
+
+
+def records_from_threads(service: Service) -> list[Any]:
+    """What the application logged in threads that it had started while serving a request."""
+    return [log for log in service.receiver.logs() if log.body.startswith("request ")]
+
+
+def have_a_trace(service: Service) -> set[bool]:
+    """Whether the threading instrumentation has carried the request's context to these records."""
+    return {bool(log.trace_id) for log in records_from_threads(service)}
 
 
 def assert_theirs_arrived(
@@ -115,9 +134,7 @@ def assert_theirs_arrived(
         assert report["frames"] == 5
         assert report["traced_here"] > 500_000
     if everything or neighbour == "instrumentations":
-        records = [log for log in receiver.logs() if log.body.startswith("request ")]
-        assert len(records) > report["served"] / 20 - 3
-        assert all(log.trace_id for log in records), "the threading instrumentation carries the context"
+        assert len(records_from_threads(service)) > report["served"] / 20 - 3
     assert receiver.metrics("process.memory.usage"), (
         "the system-metrics instrumentation is at work in all of them"
     )
@@ -125,25 +142,56 @@ def assert_theirs_arrived(
 
 @pytest.mark.parametrize("neighbour", NEIGHBOURS)
 def test_beside_a_neighbour(neighbour: str, backend: ThreadingHTTPServer) -> None:
-    """The leaking one is accused and named, once, its twin is not; both do what the neighbour wants and end with 0."""
+    """The leaking one is accused and named, once, its twin is not; both do what the neighbour wants and end with 0.
+
+    All of them in one process take something from each other: sentry's threading integration starts threads past
+    OpenTelemetry's, and their records have no trace. So it is compared with a process without us.
+    """
     taken: Counter[str] = backend.taken  # type: ignore[attr-defined]
     taken.clear()
     port = backend.server_port
-    with started("leaky", neighbour, port) as leaky, started("healthy", neighbour, port) as healthy:
-        status = (leaky.finish(timeout_s=SECONDS + 60), healthy.finish(timeout_s=60))
+    with ExitStack() as running:
+        leaky, healthy = (
+            running.enter_context(started(kind, neighbour, port)) for kind in ("leaky", "healthy")
+        )
+        services = [leaky, healthy]
+        if neighbour == "everything":
+            services.append(running.enter_context(started("healthy", neighbour, port, watched=False)))
+        threading.Event().wait(SECONDS)
+        leaky.receiver.wait_for(lambda: names_the_holder(leaky), DIAGNOSED_S)
+        for service in services:
+            service.process.send_signal(signal.SIGUSR1)
+        status = [service.finish(timeout_s=60) for service in services]
 
+        for service in services:
+            assert set(status) == {0}, service.output
+            assert_theirs_arrived(neighbour, service, report_of(service), taken)
+        assert_they_keep_what_they_have_without_us(neighbour, services)
         for service in (leaky, healthy):
             receiver = service.receiver
-            assert status == (0, 0), service.output
             assert "otel_memleak failed" not in service.output
             assert max(point.value or 0 for point in receiver.metrics("memleak.overhead.errors")) == 0
-            assert len(receiver.metrics("memleak.process.rss")) > SECONDS / 3
-            assert_theirs_arrived(neighbour, service, report_of(service), taken)
+            # However seldom they can be collected on a busy machine: ours are in every collection of theirs.
+            theirs = Counter(point.series for point in receiver.metrics("process.memory.usage"))
+            assert len(receiver.metrics("memleak.process.rss")) >= max(theirs.values()) - 3 > 0
         leaks = leaky.receiver.logs("memleak.leak")
         assert len({log.attributes["memleak.alert.id"] for log in leaks}) == 1, leaky.receiver.summary()
         assert leaky.receiver.spans("memleak.leak")
-        owners = [
-            log.attributes.get("memleak.suspect.owner") for log in leaky.receiver.logs("memleak.diagnosis")
-        ]
-        assert any("main.<locals>.cache" in str(owner) or "cache" in str(owner) for owner in owners), owners
         assert not healthy.receiver.logs("memleak.leak"), healthy.receiver.logs("memleak.leak")
+
+
+def names_the_holder(service: Service) -> bool:
+    """Whether a diagnosis has found what the program leaks into."""
+    diagnoses = service.receiver.logs("memleak.diagnosis")
+    return any("cache" in str(log.attributes.get("memleak.suspect.owner")) for log in diagnoses)
+
+
+def assert_they_keep_what_they_have_without_us(neighbour: str, services: list[Service]) -> None:
+    """The last of all is the process without us, where there is one; alone they lose nothing."""
+    if neighbour == "instrumentations":
+        assert [have_a_trace(service) for service in services] == [{True}, {True}]
+    if neighbour == "everything":
+        without = services[-1]
+        assert not without.receiver.metrics("memleak.process.rss"), "it was to be a process without us"
+        with_us = [have_a_trace(service) for service in services[:-1]]
+        assert with_us == [have_a_trace(without)] * 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+
+from processes import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COLLECTOR = REPOSITORY / "collector"
@@ -39,14 +40,6 @@ def layers(*names: str) -> list[str]:
     """Arguments of a Collector for the configuration layers of these names; a path is taken as it is."""
     files = [name if name.endswith(".yaml") else str(COLLECTOR / "config" / f"{name}.yaml") for name in names]
     return [part for file in files for part in ("--config", file)]
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def get_json(url: str, **query: str) -> Any:

@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry._logs import NoOpLoggerProvider, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk.trace import Span, TracerProvider
+from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NonRecordingSpan, NoOpTracerProvider, SpanContext, TraceFlags
 
@@ -393,6 +393,13 @@ def test_a_processor_is_a_real_one(telemetry: InMemoryTelemetry) -> None:
     span.end()
 
     assert telemetry.tracer_provider.force_flush()
+    assert all(processor.force_flush() is True for processor in processors_of(telemetry)), (
+        "what old SDKs want"
+    )
+
+
+def processors_of(telemetry: InMemoryTelemetry) -> tuple[SpanProcessor, ...]:
+    return telemetry.tracer_provider._active_span_processor._span_processors
 
 
 def test_a_diagnosis_is_parallel_arrays_under_the_alerts_id() -> None:

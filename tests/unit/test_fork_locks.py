@@ -80,17 +80,19 @@ def test_free_locks_and_foreign_objects_are_left_alone() -> None:
 
 
 EARLY_READER = """
-import os, threading, time
+import os, sys, threading, time
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from otel_memleak import MemLeakInstrumentor
 from otel_memleak.emission import fork_locks
 
-fork_locks._HOLD_S = 30.0  # however slow the machine is
+fork_locks._HOLD_S = float(sys.argv[1])
+parent, collecting = os.getpid(), threading.Event()
 
 def slow(options):
-    time.sleep(0.02)
+    collecting.set()
+    time.sleep(float(sys.argv[2]) if os.getpid() == parent else 0.02)
     return [Observation(1)]
 
 reader = InMemoryMetricReader()
@@ -113,6 +115,7 @@ def collect():
 
 threading.Thread(target=collect, daemon=True).start()
 silent = 0
+collecting.wait(30)
 for _ in range(5):
     pid = os.fork()
     if pid == 0:
@@ -124,30 +127,42 @@ print("silent", silent)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_reader_that_is_quicker_than_the_repair_is_not_lost() -> None:
-    """The SDK starts it before our hook runs; it must wait for us, not for a thread of the parent."""
-    command = [sys.executable, "-W", "ignore", "-c", EARLY_READER]
+@pytest.mark.parametrize(("hold_s", "collection_s"), [(30.0, 0.02), (0.05, 5.0)])
+def test_a_reader_that_is_quicker_than_the_repair_is_not_lost(hold_s: float, collection_s: float) -> None:
+    """The SDK starts it before our hook runs; it must wait for us, not for a thread of the parent.
+
+    Also where the parent's collection outlasts every patience of a fork.
+    """
+    command = [sys.executable, "-W", "ignore", "-c", EARLY_READER, str(hold_s), str(collection_s)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
     assert (done.stdout, done.returncode) == ("silent 0\n", 0), done.stderr
 
 
 def test_no_collection_begins_while_one_is_held_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Held by the thread that forks until it lets go; letting go twice, or without holding, is harmless."""
+    """Held by the thread that forks until it lets go; letting go twice, or without holding, is harmless.
+
+    A collection that does not end in time keeps its lock; those that follow meet another one.
+    """
     reader = InMemoryMetricReader()
     provider = MeterProvider(metric_readers=[reader])
     lock = provider._measurement_consumer._lock
     assert hold(provider)
-    monkeypatch.setattr(fork_locks, "_HOLD_S", 0.01)
-    assert not hold(provider), "not from another fork at the same time either"
     assert lock.locked()
     assert mend(provider) == 0, "what we hold ourselves is no lock of a dead thread"
-
     let_go()
     let_go()
-
     assert not lock.locked()
     assert not hold(object())
+
+    monkeypatch.setattr(fork_locks, "_HOLD_S", 0.01)
+    with lock:
+        assert hold(provider)
+        another = provider._measurement_consumer._lock
+        assert another.locked()
+        let_go()
+        assert lock.locked()
+    assert not another.locked()
     provider.shutdown()
 
 

@@ -53,14 +53,14 @@ def test_every_part_comes_after_those_it_needs_and_none_is_missing() -> None:
 INCIDENT = """
 import json, sys, time
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk._logs import export
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from otel_memleak import MemLeakInstrumentor
 
-told = InMemoryLogRecordExporter()
+told = (getattr(export, "InMemoryLogRecordExporter", None) or export.InMemoryLogExporter)()
 logs = LoggerProvider()
-logs.add_log_record_processor(SimpleLogRecordProcessor(told))
+logs.add_log_record_processor(export.SimpleLogRecordProcessor(told))
 MemLeakInstrumentor().instrument(
     sampling_interval=250, baseline_window=5000, patience=20_000, memory_limit=1000, overhead_budget=0,
     meter_provider=MeterProvider(), tracer_provider=TracerProvider(), logger_provider=logs,

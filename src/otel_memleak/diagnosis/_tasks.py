@@ -73,7 +73,7 @@ def _count(tasks: ModuleType) -> dict[str, int]:
 def _foreign_name(coroutine: Any) -> str:
     try:
         return _name(*_identity(coroutine))
-    except Exception:
+    except Exception:  # its attributes are somebody's own, and need not be there
         return shorten(type(coroutine).__qualname__)
 
 

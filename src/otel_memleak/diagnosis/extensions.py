@@ -52,7 +52,7 @@ def _extension_file(module: object) -> str:
     try:
         # Not getattr: modules that load themselves on first use run code in it.
         filename = object.__getattribute__(module, "__dict__").get("__file__")
-    except Exception:
+    except Exception:  # anything may be put into sys.modules, with a __dict__ that raises what it likes
         return ""
     if type(filename) is str and filename.endswith((*EXTENSION_SUFFIXES, ".so", ".pyd")):
         return filename

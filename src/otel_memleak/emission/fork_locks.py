@@ -7,7 +7,8 @@ servers fork while they run). In the child every lock found held in the provider
 lock: it is replaced by a free one of the same kind. Hooks of the SDK's run before ours and take a while
 (they make the resource anew), so the reader's new thread may come for a lock before that, and would wait
 for the old one for ever. Therefore a fork waits a moment for a collection to end and holds its lock
-meanwhile: the child's reader then waits for us, not for a thread that is gone.
+meanwhile: the child's reader then waits for us, not for a thread that is gone. A collection that takes longer
+keeps the lock it has, and all that begin afterwards, here and in the child, meet a new one, which we hold.
 
 The HTTP exporters keep their connection, and a child inherits it: parent and workers then write to one socket
 and read each other's answers, so that requests are garbled, lost after a time-out or sent twice. In the child
@@ -36,8 +37,8 @@ _POOL_MANAGERS: Final = ("PoolManager", "ProxyManager")
 _FORK_HOOKS: Final = ("_handle_fork", "_at_fork_reinit")
 _CONTAINERS: Final = (dict, OrderedDict, list, tuple, set)
 _OBJECTS_AT_MOST: Final = 100_000
-_HOLD_S: Final = 2.0
-"""A collection takes milliseconds, on an overrun machine a second; no fork is put off for one that hangs."""
+_HOLD_S: Final = 0.5
+"""A collection takes milliseconds; no fork is put off for one that takes seconds on an overrun machine."""
 
 _holding: Final[dict[int, list[Any]]] = {}
 """Locks held through a fork, by the thread that forks."""
@@ -54,9 +55,14 @@ def hold(provider: object) -> bool:
     Returns:
         Whether it worked. `mend` frees in the child what was held by somebody else.
     """
-    lock: Any = getattr(getattr(provider, "_measurement_consumer", None), "_lock", None)
-    if type(lock) not in (_LOCK, _RLOCK) or not lock.acquire(timeout=_HOLD_S):
+    consumer: Any = getattr(provider, "_measurement_consumer", None)
+    lock: Any = getattr(consumer, "_lock", None)
+    if type(lock) not in (_LOCK, _RLOCK):
         return False  # gevent's and eventlet's locks would switch to other code in the middle of a fork
+    if not lock.acquire(timeout=_HOLD_S):
+        lock = _new_like(lock)
+        lock.acquire()
+        consumer._lock = lock
     _holding.setdefault(threading.get_ident(), []).append(lock)
     return True
 
@@ -92,8 +98,12 @@ def _free_locks(item: Any) -> int:
         if type(value) in (_LOCK, _RLOCK) and value not in ours and _is_held(value)
     ]
     for name, value in held:
-        setattr(item, name, threading.Lock() if type(value) is _LOCK else threading.RLock())
+        setattr(item, name, _new_like(value))
     return len(held)
+
+
+def _new_like(lock: object) -> Any:
+    return threading.Lock() if type(lock) is _LOCK else threading.RLock()
 
 
 def _empty_pools(item: Any) -> int:

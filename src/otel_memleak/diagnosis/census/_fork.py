@@ -123,9 +123,15 @@ def _run_and_exit(errand: _Errand) -> NoReturn:
 
 
 def _silence_tools() -> None:
-    """Tracers, profilers and the reporting of broken finalisers are code of the application's."""
+    """Tracers, profilers and the reporting of broken finalisers are code of the application's.
+
+    A tracemalloc that is on, the application's or ours, would make the walk take many times as long.
+    """
     sys.settrace(None)
     sys.setprofile(None)
+    tracing = sys.modules.get("tracemalloc")
+    if tracing is not None and tracing.is_tracing():
+        tracing.stop()
     sys.unraisablehook = _ignore
     monitoring = getattr(sys, "monitoring", None)
     if monitoring is not None:

@@ -64,7 +64,7 @@ def module_of(cls: type) -> str:
     """Module a class says it is from, or an empty string."""
     try:
         module = _get_module(cls)
-    except Exception:
+    except Exception:  # deleted from the class, or the name of a C type that is not UTF-8
         return ""
     return module[:_NAME_LENGTH] if type(module) is str else ""
 
@@ -73,7 +73,7 @@ def qualname_of(cls: type) -> str:
     """Qualified name of a class within its module."""
     try:
         name = _get_qualname(cls)
-    except Exception:
+    except Exception:  # the name of a C type that is not UTF-8
         return "?"
     return name[:_NAME_LENGTH] if type(name) is str else "?"
 
@@ -214,7 +214,7 @@ class Kind:
             return None
         try:
             return as_dict(self.get_dict(thing))
-        except Exception:
+        except Exception:  # a C type brings a getter of its own, which may fail as it likes
             return None
 
     def slot_holding(self, thing: object, content: object) -> str | None:
@@ -224,8 +224,7 @@ class Kind:
             try:
                 if get(thing) is content:
                     return name
-            except Exception:
-                # An empty slot raises AttributeError.
+            except Exception:  # an empty slot; text of a C type that is not UTF-8
                 continue
         return None
 
