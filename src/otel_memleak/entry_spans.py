@@ -54,7 +54,7 @@ class OpenSpans:
         self._lock = threading.Lock()
 
     def tidy(self) -> None:
-        """Sweep if as many more have begun as were kept, and 64; to be called often enough."""
+        """Sweep if as many more have begun as were kept, and 64; to be called now and then for ever."""
         if len(self.refs) >= self._enough:
             self.sweep()
 

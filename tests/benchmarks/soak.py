@@ -1,6 +1,7 @@
 """We never leak: this package does its work very often, and memory, threads, descriptors and objects stay flat.
 
-python tests/benchmarks/soak.py [--cycles N] [--samples N] [--alerts N] [--names N] [--types N] [--seconds N]
+python tests/benchmarks/soak.py [--cycles N] [--samples N] [--alerts N] [--names N] [--requests N]
+    [--types N] [--seconds N]
 
 Prints a table and exits with 1 when something has grown.
 """
@@ -203,6 +204,24 @@ def names(times: int) -> tuple[Reading, Reading]:
     return repeat(times, request)
 
 
+def requests(times: int) -> tuple[Reading, Reading]:
+    """A quiet service: the same few endpoints, a dozen requests between two samples."""
+    sdk = Sdk()
+    provider = sdk.providers["tracer_provider"]
+    routes = RouteWatch(provider, 60.0, Guard())
+    engine, clock = simulated(sdk, wave, routes, sampling_interval=60_000)
+    tracer, rounds = provider.get_tracer("app"), count()
+
+    def request() -> None:
+        number = next(rounds)
+        tracer.start_span(f"GET /{'abc'[number % 3]}", kind=SpanKind.SERVER).end()
+        if number % 12 == 0:
+            engine.tick()
+            clock.advance(60)
+
+    return repeat(times, request)
+
+
 def looks_at_types(size: int) -> tuple[Reading, Reading]:
     """The heap of a program that makes a class of everything, looked at again and again."""
     held = [type(f"Row{number}", (), {"__slots__": ("column",)})() for number in range(size)]
@@ -263,6 +282,7 @@ def main() -> int:
     parser.add_argument("--samples", type=int, default=10_000_000)
     parser.add_argument("--alerts", type=int, default=100_000)
     parser.add_argument("--names", type=int, default=100_000)
+    parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--types", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--only", help=argparse.SUPPRESS)
@@ -273,6 +293,7 @@ def main() -> int:
         f"{options.alerts:,} alerts": lambda: alerts(options.alerts),
         "a simulated week, one sample a second": lambda: samples(WEEK_S, 1000),
         f"{options.names:,} requests, each of a name of its own": lambda: names(options.names),
+        f"{options.requests:,} requests, a dozen between two samples": lambda: requests(options.requests),
         f"9 snapshots of {options.types:,} types": lambda: looks_at_types(options.types),
         f"{options.seconds / 60:g} minutes under load, four samples a second": lambda: under_load(
             options.seconds

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
+from opentelemetry.trace import SpanKind
 
 from otel import InMemoryTelemetry
 from otel_memleak import guard as guard_module
 from otel_memleak.emission import Alerts, Metrics
 from otel_memleak.engine import Engine
 from otel_memleak.guard import Guard
+from otel_memleak.routes.watch import RouteWatch
 from otel_memleak.settings import resolve
 from otel_memleak.surroundings import Surroundings
 from otel_memleak.testing import ManualClock
@@ -327,3 +329,20 @@ def test_samples_beyond_the_budget_are_spaced_out() -> None:
     process.live(120)
 
     assert process.engine._ticker._interval_s == pytest.approx(10.0)
+
+
+def test_a_quiet_service_leaves_nothing_behind_in_us(telemetry: InMemoryTelemetry) -> None:
+    """A few requests between two samples, for ever: what is remembered of those that have ended stays little."""
+    process = Process(leaking(0), CGROUP, telemetry)
+    provider = telemetry.providers["tracer_provider"]
+    process.engine._responder.routes = RouteWatch(provider, 60.0, process.guard)
+    tracer = provider.get_tracer("shop")
+
+    for _ in range(300):
+        process.live(60)
+        for _ in range(20):
+            tracer.start_span("GET /a", kind=SpanKind.SERVER).end()
+
+    inflight = process.engine._responder.alerts._inflight  # type: ignore[union-attr]
+    assert inflight is not None
+    assert len(inflight._opened.refs) < 200

@@ -50,10 +50,13 @@ class Alerts:
         return self._have_sender().exemplars
 
     def watch_spans(self) -> None:
-        """Start remembering the spans in flight, as soon as there is a provider to ask.
+        """Remember the spans in flight, as soon as there is a provider to ask, and forget what has ended.
 
-        Cheap to call again: the SDK may be configured after us, and an agent may put another in its place.
+        Cheap to call again, and to be called with every sample: the SDK may be configured after us, and an
+        agent may put another in its place.
         """
+        if self._inflight is not None:
+            self._inflight.tidy()
         provider = self._tracer_provider or get_tracer_provider()
         if provider is self._watched or "span_event" not in self._targets:
             return

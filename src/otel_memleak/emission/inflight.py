@@ -37,6 +37,14 @@ class InflightSpans:
         self._entries.opened = self._opened if value else None
         self._opened.forget()
 
+    def tidy(self) -> None:
+        """Forget what has ended, if that is worth it.
+
+        Ending requests do so themselves, but only when many of a name have been put down since they were
+        last counted, and in a quiet service every sample counts them before there are so many.
+        """
+        self._opened.tidy()
+
     def longest_running(self, count: int) -> list[Span]:
         """At most ``count`` open local roots that record, the oldest first."""
         return sorted(self._opened.sweep(), key=lambda span: span.start_time or 0)[:count]
