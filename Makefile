@@ -148,6 +148,7 @@ stress: $(VENV)/.test ## a thousand looks at the heap of a busy process, half of
 
 bench-witnesses: $(VENV)/.test ## what malloc, swap, file pages, requests and caches add to resident memory, on live programs
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.witnesses --why
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.witnesses --others --why
 
 lint: $(VENV)/.test $(VENV)/.lint ## style and types
 	$(BIN)/ruff check $(SOURCES)
