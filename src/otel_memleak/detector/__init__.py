@@ -32,8 +32,8 @@ all; any alert on an innocent series, or before the onset, is false):
     rate within its interval               0.92       0.94
     time left within its interval          0.93       0.97
 
-On another seed of the second, precision is 0.91 and recall 0.76; the rate is within its interval in 94 of 100,
-the time left in 93.
+On another seed of the second, precision is 0.91 and recall 0.76; the rate is within its interval in 94 of
+100, the time left in 93.
 
 Most leaks that are missed end with their record after a few hours, with less than 40 % of the headroom used;
 most of the innocent accused are caches, pools and data sets that fill in a straight line, and first daily
