@@ -154,17 +154,12 @@ class Engine:
 
     def stop(self) -> None:
         """Stop watching, within about a second; nothing of it stays referenced by OpenTelemetry."""
-        alerts, routes = self._responder.alerts, self._responder.routes
         self._ticker.stop()
         if self._keeper is not None:
             self._keeper.stop()
         self._responder.stop()
         if self._metrics is not None:
             self._metrics.unbind()
-        if alerts is not None:
-            alerts.close()
-        if routes is not None:
-            routes.stop()
         if self._tracing is not None:
             self._tracing.stop()
 
@@ -254,10 +249,7 @@ class Engine:
     def _follow_providers(self) -> None:
         """The SDK may be configured after us, and uWSGI's module appear; cheap when nothing has changed."""
         forks.follow_uwsgi()
-        if self._responder.alerts is not None:
-            self._responder.alerts.watch_spans()
-        if self._responder.routes is not None:
-            self._responder.routes.start()
+        self._responder.follow_providers()
 
     def _lead_to(self, exemplars: Exemplars) -> None:
         if self._metrics is not None:

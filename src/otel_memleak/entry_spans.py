@@ -79,9 +79,7 @@ class OpenSpans:
 
 
 def _recording(refs: list[ref[Span]]) -> list[Span]:
-    alive = [known for known in refs if known() is not None]
-    spans = [span for known in alive if (span := known()) is not None and span.is_recording()]
-    return spans[:CAPACITY]
+    return [span for known in refs if (span := known()) is not None and span.is_recording()][:CAPACITY]
 
 
 class EntrySpans(SpanProcessor):

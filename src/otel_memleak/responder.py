@@ -93,11 +93,22 @@ class Responder:
             self.routes.forget()
 
     def stop(self) -> None:
-        """Nothing more is said; an investigation ends within a second."""
+        """Nothing more is said, and no span is looked at; an investigation ends within a second."""
         if self._epilogue is not None:
             self._epilogue.stop()
         if self._diagnoser is not None:
             self._diagnoser.stop()
+        if self.alerts is not None:
+            self.alerts.close()
+        if self.routes is not None:
+            self.routes.stop()
+
+    def follow_providers(self) -> None:
+        """Look at the spans of the provider there is now; cheap when it is the same."""
+        if self.alerts is not None:
+            self.alerts.watch_spans()
+        if self.routes is not None:
+            self.routes.start()
 
     @property
     def pause_s(self) -> float:

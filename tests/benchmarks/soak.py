@@ -186,8 +186,14 @@ def alerts(times: int) -> tuple[Reading, Reading]:
     return repeat(times, until_told)
 
 
-def names(times: int) -> tuple[Reading, Reading]:
-    """Every request is called differently, at length, and all of them are counted."""
+def requests(times: int, between: int, name: Callable[[int], str]) -> tuple[Reading, Reading]:
+    """Requests are counted, so many between two samples.
+
+    Args:
+        times: How many requests.
+        between: How many of them between two samples.
+        name: Of a request, by its number.
+    """
     sdk = Sdk()
     provider = sdk.providers["tracer_provider"]
     routes = RouteWatch(provider, 60.0, Guard())
@@ -196,26 +202,8 @@ def names(times: int) -> tuple[Reading, Reading]:
 
     def request() -> None:
         number = next(rounds)
-        tracer.start_span(f"GET /{number}x/" + "name" * 300, kind=SpanKind.SERVER).end()
-        if number % 20 == 0:
-            engine.tick()
-            clock.advance(60)
-
-    return repeat(times, request)
-
-
-def requests(times: int) -> tuple[Reading, Reading]:
-    """A quiet service: the same few endpoints, a dozen requests between two samples."""
-    sdk = Sdk()
-    provider = sdk.providers["tracer_provider"]
-    routes = RouteWatch(provider, 60.0, Guard())
-    engine, clock = simulated(sdk, wave, routes, sampling_interval=60_000)
-    tracer, rounds = provider.get_tracer("app"), count()
-
-    def request() -> None:
-        number = next(rounds)
-        tracer.start_span(f"GET /{'abc'[number % 3]}", kind=SpanKind.SERVER).end()
-        if number % 12 == 0:
+        tracer.start_span(name(number), kind=SpanKind.SERVER).end()
+        if number % between == 0:
             engine.tick()
             clock.advance(60)
 
@@ -292,8 +280,12 @@ def main() -> int:
         f"{options.samples:,} samples": lambda: samples(options.samples),
         f"{options.alerts:,} alerts": lambda: alerts(options.alerts),
         "a simulated week, one sample a second": lambda: samples(WEEK_S, 1000),
-        f"{options.names:,} requests, each of a name of its own": lambda: names(options.names),
-        f"{options.requests:,} requests, a dozen between two samples": lambda: requests(options.requests),
+        f"{options.names:,} requests, each of a name of its own": lambda: requests(
+            options.names, 20, lambda number: f"GET /{number}x/" + "name" * 300
+        ),
+        f"{options.requests:,} requests, a dozen between two samples": lambda: requests(
+            options.requests, 12, lambda number: f"GET /{'abc'[number % 3]}"
+        ),
         f"9 snapshots of {options.types:,} types": lambda: looks_at_types(options.types),
         f"{options.seconds / 60:g} minutes under load, four samples a second": lambda: under_load(
             options.seconds

@@ -51,7 +51,7 @@ def test_a_leak_is_told_as_log_record_and_span_event_with_one_id(trio: Trio, pro
     receiver = service.receiver
 
     log = receiver.wait_for(lambda: receiver.logs("memleak.leak"), timeout_s=LEAK_S)[0]
-    span = receiver.wait_for(lambda: receiver.spans("memleak.leak"), timeout_s=30)[0]
+    span = receiver.wait_for(lambda: receiver.spans("memleak.leak"), timeout_s=10)[0]
 
     alert_id = log.attributes["memleak.alert.id"]
     assert [event.name for event in span.events] == ["memleak.leak"]

@@ -13,7 +13,7 @@ from otel_memleak.detector._watch import GrowthWatch
 if TYPE_CHECKING:
     from otel_memleak.detector._alerts import GrowthRules, Moment
     from otel_memleak.detector._heritage import Heritage
-    from otel_memleak.detector._lives import Life
+    from otel_memleak.detector._lives import Life, Span
     from otel_memleak.detector._progress import Progress
     from otel_memleak.detector._trend import Trend
     from otel_memleak.detector._watch import Finding
@@ -77,7 +77,7 @@ class LeakCase:
         progress = self.progress
         above = 0.0 if progress is None else _FASTER * progress.trend.slope
         finding = self._watch.judge(closed, limit_bytes, above)
-        if finding is not None and finding.strength >= 1.0 and finding.evidence.trend.low > 0.0:
+        if finding is not None and finding.strength >= 1.0:
             self._convict(finding, elapsed_s, rss_bytes, limit_bytes)
         elif progress is not None:
             if progress.over(closed, self._watch.testimony):
@@ -91,11 +91,7 @@ class LeakCase:
     def _judge_lives(
         self, heritage: Heritage, elapsed_s: float, rss_bytes: float, limit_bytes: float | None
     ) -> None:
-        from otel_memleak.detector._lives import present
-
-        envelope = self._watch.envelope
-        now = present(envelope, self._watch.attention, elapsed_s, self._window)
-        start_s = self._timeline.fed_time(envelope.start_s)
+        now, start_s = self._present(elapsed_s)
         verdict = heritage.judge(now, start_s, elapsed_s, self._watch.patience, limit_bytes)
         if verdict == "over":
             self.incident.end(elapsed_s)
@@ -168,14 +164,20 @@ class LeakCase:
 
     def left_behind(self, elapsed_s: float) -> tuple[Life | None, tuple[Life, ...], OpenIncident | None]:
         """For a successor: the present life, those before it, and the incident if it is open."""
-        from otel_memleak.detector._lives import line, present
+        from otel_memleak.detector._lives import line
+
+        now, start_s = self._present(elapsed_s)
+        life = None if now is None else line(now, start_s, elapsed_s - self._watch.envelope.start_s)
+        earlier = () if self._heritage is None else self._heritage.lives.lines
+        return life, earlier, self._open()
+
+    def _present(self, elapsed_s: float) -> tuple[Span | None, float]:
+        """What the present life shows, and when it began on the clock that is fed."""
+        from otel_memleak.detector._lives import present
 
         envelope = self._watch.envelope
         now = present(envelope, self._watch.attention, elapsed_s, self._window)
-        start_s = self._timeline.fed_time(envelope.start_s)
-        life = None if now is None else line(now, start_s, elapsed_s - envelope.start_s)
-        earlier = () if self._heritage is None else self._heritage.lives.lines
-        return life, earlier, self._open()
+        return now, self._timeline.fed_time(envelope.start_s)
 
     def _open(self) -> OpenIncident | None:
         from otel_memleak.detector.state import left_open

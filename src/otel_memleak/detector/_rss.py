@@ -94,17 +94,25 @@ class RssCase:
     Args:
         warning: The setting for the warning.
         critical: The setting for the alarm.
+        limit_bytes: The limit they are resolved against, if any.
         hold_s: Seconds below before a threshold counts as left.
         incident: Keeps account of what has been said.
     """
 
     __slots__ = ("_settings", "_thresholds", "_watch", "incident")
 
-    def __init__(self, warning: Threshold, critical: Threshold, hold_s: float, incident: Incident) -> None:
+    def __init__(
+        self,
+        warning: Threshold,
+        critical: Threshold,
+        limit_bytes: float | None,
+        hold_s: float,
+        incident: Incident,
+    ) -> None:
         self._settings = (warning, critical)
         self._watch = RssWatch(hold_s)
         self.incident = incident
-        self.limit_to(None)
+        self.limit_to(limit_bytes)
 
     def limit_to(self, limit_bytes: float | None) -> None:
         """Resolve the settings against a limit, or none."""

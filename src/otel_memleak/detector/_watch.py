@@ -53,14 +53,12 @@ class Finding(NamedTuple):
         strength: Time watched over time needed; a verdict from 1.0 on.
         level: Which width of buckets it is seen in.
         earlier_s: Seconds of the time watched that earlier lives of the process have contributed.
-        sooner: By what factor sooner than judged it is suspected.
     """
 
     evidence: Evidence
     strength: float
     level: int
     earlier_s: float = 0.0
-    sooner: float = 1.0
 
 
 class GrowthWatch:
@@ -126,7 +124,9 @@ class GrowthWatch:
         for finding in self._findings.values():
             if finding is not None and (best is None or finding.strength > best.strength):
                 best = finding
-        return best if best is not None and best.sooner * best.strength >= _SUSPECT else None
+        if best is None or self.patience.sooner(best.evidence) * best.strength < _SUSPECT:
+            return None
+        return best
 
     def judge(self, closed: int, limit_bytes: float | None, above: float = 0.0) -> Finding | None:
         """Look again at the widths that closed a bucket; returns the strongest growth found in them.
@@ -179,7 +179,7 @@ class GrowthWatch:
                 if view.trend.low <= 0.0:  # no verdict, so it must not stand before one
                     strength = min(strength, _SHORT_OF_VERDICT)
                 if best is None or strength > best.strength:
-                    best = Finding(view, strength, index, sooner=self.patience.sooner(view))
+                    best = Finding(view, strength, index)
                     enough = max(enough, strength) if self.testimony.silent else enough
         return best
 

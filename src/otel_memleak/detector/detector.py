@@ -90,8 +90,7 @@ class LeakDetector:
         self._baseline = Baseline(window)
         self._watch = GrowthWatch(interval, window, patience)
         self._leak = LeakCase(self._watch, self._timeline, rates, window, Incident(new_id, pause))
-        self._rss_case = RssCase(warning, critical, window, Incident(new_id, pause))
-        self._rss_case.limit_to(self._limit)
+        self._rss_case = RssCase(warning, critical, self._limit, window, Incident(new_id, pause))
         self._time = 0.0
         self._rss = self._retained = 0.0
 

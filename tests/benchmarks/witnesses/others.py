@@ -108,32 +108,33 @@ class SuspendedGenerators(Program):
 class ExpiringSessions(Program):
     """Every request opens a session of 4 KB that lasts half a minute."""
 
+    lasts_s = 30.0
+
     def __init__(self) -> None:
         super().__init__()
-        self._sessions: deque[tuple[float, bytes]] = deque()
+        self._sessions: deque[tuple[float, object]] = deque()
+
+    def session(self) -> object:
+        """What a request leaves behind."""
+        return bytes(4 * KB)
 
     def serve(self, time_s: float) -> None:
         super().serve(time_s)
-        self._sessions.append((time_s + 30.0, bytes(4 * KB)))
+        self._sessions.append((time_s + self.lasts_s, self.session()))
         while self._sessions[0][0] < time_s:
             self._sessions.popleft()
 
 
-class SlowRise(Program):
+class SlowRise(ExpiringSessions):
     """The day begins, and what a request leaves behind lives for ten seconds."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._alive: deque[tuple[float, list[bytes]]] = deque()
+    lasts_s = 10.0
 
     def rate(self, time_s: float) -> float:
         return 20.0 + 180.0 * rise(time_s)
 
-    def serve(self, time_s: float) -> None:
-        super().serve(time_s)
-        self._alive.append((time_s + 10.0, [bytes(500) for _ in range(20)]))
-        while self._alive[0][0] < time_s:
-            self._alive.popleft()
+    def session(self) -> object:
+        return [bytes(500) for _ in range(20)]
 
 
 class FillingPool(Program):
