@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from otel_memleak.guard import Guard
+from otel_memleak.threads import Worker, new_lock
 from otel_memleak.types import LeakAlert
 
 AlertCallback = Callable[[LeakAlert], Awaitable[object] | object]
@@ -49,8 +49,8 @@ class CallbackThread:
     def forget(self) -> None:
         """Start empty: locks and threads of a parent process mean nothing here."""
         self._waiting: deque[LeakAlert] = deque()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._lock = new_lock()
+        self._thread: Worker | None = None
 
     def deliver(self, alert: LeakAlert) -> None:
         """Hand an alert over and return at once."""
@@ -62,7 +62,7 @@ class CallbackThread:
                 return
             self._waiting.append(alert)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="OtelMemleakCallbacks", daemon=True)
+                self._thread = Worker("OtelMemleakCallbacks", self._run)
                 self._thread.start()
 
     def _run(self) -> None:

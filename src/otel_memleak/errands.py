@@ -6,12 +6,12 @@ hangs never keeps the process from exiting.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from otel_memleak.guard import Guard
+from otel_memleak.threads import Signal, Worker
 
 _WAITING_AT_MOST: Final = 8
 
@@ -32,9 +32,9 @@ class Errands:
     def forget(self) -> None:
         """Start over, as in a forked child: the thread and what it had to do are the parent's."""
         self._waiting: deque[tuple[str, Callable[[], None]]] = deque(maxlen=_WAITING_AT_MOST)
-        self._something = threading.Event()
+        self._something = Signal()
         self._stop = False
-        self._thread: threading.Thread | None = None
+        self._thread: Worker | None = None
 
     def run(self, place: str, errand: Callable[[], None]) -> None:
         """Have something done soon; returns at once. When too much is waiting the oldest is dropped.
@@ -53,7 +53,7 @@ class Errands:
         """Start the thread, so that nothing has to be allocated for it later."""
         if self._thread is not None or self._stop:
             return
-        thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        thread = Worker(self._name, self._work)
         try:
             thread.start()
         except RuntimeError as error:
@@ -71,7 +71,7 @@ class Errands:
         self._stop = True
         self._something.set()
         thread = self._thread
-        if thread is None or thread is threading.current_thread():
+        if thread is None or thread.is_current():
             return True
         thread.join(timeout_s)
         return not thread.is_alive()

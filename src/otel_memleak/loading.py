@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
+
+from otel_memleak.threads import new_lock, sleep
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -28,7 +29,7 @@ class _Gate:
     """The lock that forks wait for."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = new_lock()
         self.held_by_fork = False
 
     def before(self) -> None:
@@ -43,7 +44,7 @@ class _Gate:
         if self.held_by_fork:
             self.after_in_parent()
         else:  # the thread that holds it is not in this process
-            self.lock = threading.Lock()
+            self.lock = new_lock()
 
 
 _gate: Final = _Gate()
@@ -69,7 +70,6 @@ def load(names: Sequence[str], go_on: Callable[[], bool]) -> bool:
     Returns:
         Whether all of them are there.
     """
-    pause = threading.Event()
     for name in names:
         if not go_on():
             return False
@@ -82,7 +82,7 @@ def load(names: Sequence[str], go_on: Callable[[], bool]) -> bool:
                     raise
         if not known:
             _trim(sys.modules.get(name))
-            pause.wait(_BETWEEN_S)
+            sleep(_BETWEEN_S)
     return True
 
 

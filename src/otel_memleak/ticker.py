@@ -7,12 +7,13 @@ event loop stands still just when somebody should be looking.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from otel_memleak import forks
 from otel_memleak.guard import Guard
+from otel_memleak.threads import Signal, Worker
 
 THREAD_NAME = "OtelMemleakDetector"
 STOP_TIMEOUT_S = 1.0
@@ -53,9 +54,9 @@ class Ticker:
         self._peek = peek
         self._pause_s = pause_s
         self._delay_s = delay_s
-        self._stop = threading.Event()
-        self._first = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._stop = Signal()
+        self._first = Signal()
+        self._thread: Worker | None = None
         self._pid = 0
         self._started = False
         self._revived_in: dict[int, object] = {}
@@ -66,7 +67,7 @@ class Ticker:
         return self._started
 
     @property
-    def thread(self) -> threading.Thread | None:
+    def thread(self) -> Worker | None:
         """The thread of this process, if it has one."""
         return self._thread
 
@@ -80,7 +81,7 @@ class Ticker:
             return
         self._pid = os.getpid()  # first: somebody may ask meanwhile whether this is a fork
         self._started = True
-        self._stop, self._first = threading.Event(), threading.Event()
+        self._stop, self._first = Signal(), Signal()
         forks.register(self)
         if not self._dormant:
             self._start_thread()
@@ -94,7 +95,7 @@ class Ticker:
         self._stop.set()
         self._first.set()
         thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread() and self._pid == os.getpid():
+        if thread is not None and not thread.is_current() and self._pid == os.getpid():
             thread.join(STOP_TIMEOUT_S)
 
     def wake(self) -> None:
@@ -115,7 +116,7 @@ class Ticker:
             return
         self._revived_in = {pid: mine}
         self._pid = pid
-        self._stop, self._first = threading.Event(), threading.Event()
+        self._stop, self._first = Signal(), Signal()
         self._thread = None
         self._dormant = False
         try:
@@ -125,9 +126,7 @@ class Ticker:
         self._start_thread()
 
     def _start_thread(self) -> None:
-        thread = threading.Thread(
-            target=self._run, args=(self._stop, self._first), name=THREAD_NAME, daemon=True
-        )
+        thread = Worker(THREAD_NAME, partial(self._run, self._stop, self._first))
         try:
             thread.start()
         except RuntimeError as error:
@@ -136,7 +135,7 @@ class Ticker:
             return
         self._thread = thread
 
-    def _run(self, stop: threading.Event, first: threading.Event) -> None:
+    def _run(self, stop: Signal, first: Signal) -> None:
         first.wait(self._delay_s)
         due = time.monotonic()
         while not stop.is_set():
@@ -153,7 +152,7 @@ class Ticker:
             due = due + self._interval_s if due + self._interval_s > now else now + self._interval_s
             self._wait(stop, due)
 
-    def _wait(self, stop: threading.Event, due: float) -> None:
+    def _wait(self, stop: Signal, due: float) -> None:
         """Wait for the next tick, and peek meanwhile as often as is asked for."""
         left = due - time.monotonic()
         if self._peek is not None and self._pause_s is not None:

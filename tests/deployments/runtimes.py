@@ -120,8 +120,11 @@ KINDS: dict[str, Callable[[Work], None]] = {
 def patch(kind: str) -> None:
     """In "gevent" the launcher has done it; "late" is after the SDK has started its threads."""
     if kind == "gevent-late":
-        from gevent import monkey
+        from gevent import get_hub, monkey
 
+        # gevent imports its loop with the first hub. The SDK's threads make theirs all at once when they are
+        # patched under way, and in one process of twelve they then wait for one another's import for ever.
+        get_hub()
         monkey.patch_all()
     elif kind.startswith("eventlet"):
         import eventlet

@@ -14,7 +14,7 @@ ROOT = Path(otel_memleak.__file__).parent
 # Lowest first. A module may import from its own package and from lower layers only.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "records", "vocabulary", "types", "verdicts", "guard", "environment_variables", "median", "frames",
-     "wording", "imports"),
+     "wording", "imports", "threads"),
     ("semconv", "clock", "settings", "declarative", "history", "messages", "overhead", "status", "detector",
      "probes"),
     ("kinds", "sampler", "tracing", "forks", "callbacks", "per_provider", "errands", "last_words", "loading",

@@ -7,15 +7,16 @@ those that were taken before there was anything to diagnose are handed over.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from otel_memleak import forks
 from otel_memleak.diagnosis._witnesses import Witnessing
 from otel_memleak.diagnosis.findings import RouteFindings
 from otel_memleak.guard import Guard
+from otel_memleak.threads import Signal, Worker, new_lock
 
 if TYPE_CHECKING:
     from otel_memleak.clock import Clock
@@ -75,15 +76,15 @@ class Diagnoser:
         self._begin(Witnessing())
 
     def _begin(self, witnessing: Witnessing) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._witnesses = witnessing
         self._resources: ResourceSeries | None = None
         self._reader: ResourceReader | None = None
         self._rss_bytes: int | None = None
         self._limit_bytes: int | None = None
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._news = threading.Event()
+        self._thread: Worker | None = None
+        self._stop = Signal()
+        self._news = Signal()
         """An alert waits, or it is time to stop: no reason to sit out a pause."""
         self._suspected_s = float("-inf")
         self._before: Census | None = None
@@ -132,7 +133,7 @@ class Diagnoser:
         self._stop.set()
         self._news.set()
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and not thread.is_current():
             thread.join(STOP_TIMEOUT_S)
 
     def now_s(self) -> float:
@@ -182,7 +183,7 @@ class Diagnoser:
                 if case is not None:
                     self._news.set()
                 return
-            self._thread = threading.Thread(target=self._run, args=(case,), name=THREAD_NAME, daemon=True)
+            self._thread = Worker(THREAD_NAME, partial(self._run, case))
         try:
             self._thread.start()
         except RuntimeError as error:

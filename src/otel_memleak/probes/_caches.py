@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any, Final
 from weakref import ref
 
 from otel_memleak.records import NamedTuple
+from otel_memleak.threads import sleep
 
 _LEAST_SIZE: Final = 64
 _MOST_CACHES: Final = 256
@@ -108,7 +108,7 @@ def _in_modules(modules: Iterable[object]) -> Iterator[Any]:
         left -= len(values)
         for value in values:
             if left < 0:
-                time.sleep(_BETWEEN_S)
+                sleep(_BETWEEN_S)
                 left = _NAMES_AT_A_TIME
             if type(value) is _KIND:
                 yield value

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from otel_memleak.diagnosis.census import _message
+from otel_memleak.threads import sleep
 
 _POLL_MS: Final = 100
 _REAP_S: Final = 2.0
@@ -80,7 +81,7 @@ def finish(pid: int, pid_fd: int) -> None:
         if time.monotonic() > deadline:
             _left_behind.add(pid)
             return
-        time.sleep(pause_s)
+        sleep(pause_s)
         pause_s = min(pause_s * 2, 0.02)
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
+
+from otel_memleak.threads import get_ident
 
 LONG_S: Final = 1000.0
 """A switch interval that no snapshot lives to see."""
@@ -38,7 +39,7 @@ def is_census_child() -> bool:
     errand = _errand
     return (
         errand is not None
-        and errand.thread_id == threading.get_ident()
+        and errand.thread_id == get_ident()
         and errand.parent_pid != os.getpid()
         and errand.parent_pid == os.getppid()
     )
@@ -60,7 +61,7 @@ def fork_and_run(work: Callable[[], None]) -> int:
     global _errand
     _register_hook()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    _errand = _Errand(os.getpid(), threading.get_ident(), work)
+    _errand = _Errand(os.getpid(), get_ident(), work)
     try:
         pid = _quiet_fork()
         if pid == 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -12,6 +11,7 @@ from otel_memleak.diagnosis.census._look import Pace, look, other_frames
 from otel_memleak.diagnosis.census._message import Census
 from otel_memleak.diagnosis.census._walk import Walker
 from otel_memleak.frames import has_gil
+from otel_memleak.threads import get_ident, sleep
 
 _MAX_NODES: Final = 50_000
 """A service of 1,100 modules has 28,000 shapes; where they run out, what comes later has no name."""
@@ -29,7 +29,7 @@ def look_in_process(
     growth_bytes_per_hour: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     clock_s: Callable[[], float] = time.thread_time,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = sleep,
 ) -> Census:
     """Look at the heap of this process while it runs.
 
@@ -54,7 +54,7 @@ def look_in_process(
         [one.summary for one in earlier if one.in_process][-2:],
         growth_bytes_per_hour,
         pace=_sliced_pace(budget, should_stop, clock_s, sleep),
-        frames=other_frames(threading.get_ident()),
+        frames=other_frames(get_ident()),
         tracked=None,
         walker=Walker(may_peek=False, max_nodes=_MAX_NODES, enough=_ENOUGH),
     )

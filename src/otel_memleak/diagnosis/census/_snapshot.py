@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 import types
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from otel_memleak.diagnosis.census._look import deadline_pace, look, other_frame
 from otel_memleak.diagnosis.census._message import Census
 from otel_memleak.diagnosis.census._pins import Pin, make_pin
 from otel_memleak.probes import ProbeError, RssProbe
+from otel_memleak.threads import get_ident
 from otel_memleak.wording import describe
 
 _STATM: Final = "/proc/self/statm"
@@ -187,7 +187,7 @@ def _fork(
         )
         tools.libc.write_all(writing, _message.encode(found))
 
-    frames.update(other_frames(threading.get_ident()))
+    frames.update(other_frames(get_ident()))
     try:
         return fork_and_run(work)
     finally:
