@@ -10,6 +10,7 @@ both look the same. What is done here about it, in the order of the modules:
 ``_trend``      Theil-Sen slope with Sen's interval; slopes of the halves and quarters
 ``_evidence``   what growth must be (material, clear of noise, new, going on), and what is doubtful about it
 ``_patience``   how long it has to be watched: a share of the time left to the limit, prolonged by doubts
+``_days``       what grows from day to day under the daily wave of a service
 ``_watch``      applies these to every window of every width, at a bounded cost per sample
 ``_progress``   follows a leak that was found: rate, onset, end
 ``_case``       keeps account of it, from the verdict to the end or to the next process
@@ -24,16 +25,16 @@ all; any alert on an innocent series, or before the onset, is false):
 
                                            first      second
     precision                              0.97       0.94
-    recall                                 0.91       0.86
+    recall                                 0.93       0.86
     innocent accused                       3 of 175   11 of 312
-    found with half of the headroom left   0.81       0.72
+    found with half of the headroom left   0.83       0.72
     dead within ten minutes, found         12 of 12   8 of 8
-    median delay                           6.3 h      6.9 h
+    median delay                           6.5 h      6.9 h
     rate within its interval               0.92       0.94
     time left within its interval          0.93       0.97
 
 On another seed of the second, precision is 0.91 and recall 0.76; the rate is within its interval in 94 of
-100, the time left in 93.
+100, the time left in 93. On three more that no rule was chosen by, 0.93, 0.89, 0.94 and 0.81, 0.83, 0.84.
 
 Most leaks that are missed end with their record after a few hours, with less than 40 % of the headroom used;
 most of the innocent accused are caches, pools and data sets that fill in a straight line, and first daily
@@ -58,6 +59,9 @@ Decisions, with what they bring:
   limit, the limit is no reason for haste: a third fewer false alarms, for one leak in 150.
 * Windows in steps of a tenth, not of a fifth: recall +1, found in time +3 points. What that costs is spared
   again: the ends of a window, and a sketch of it, show that most cannot be a finding.
+* After two days and a half growth is also looked for from one day to the next, hour by hour, with the wave of
+  the day taken away: of twelve leaks under such a wave six are found after 70 instead of 100 hours, and two
+  that were missed. On five seeds of the second corpus none of 1,560 innocent series is accused for it.
 * A rate is no gate: fixed rates accuse innocent and miss slow leaks. It decides on severity.
 
 Tried and given up: counting the time watched in earlier lives of a restarting process towards patience

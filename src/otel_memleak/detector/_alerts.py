@@ -130,6 +130,8 @@ def leak_alert(
     watched = _span(finding.evidence.watched_s)
     if finding.earlier_s > 0.0:
         watched += f" and {_span(finding.earlier_s)} in earlier lives"
+    if finding.by_day:
+        watched += " from day to day"
     why = f"{_mb_per_hour(trend.slope)} for {watched}, {finding.strength:.1f} times the patience it needs"
     return LeakAlert(
         event="memleak.resolved" if over else "memleak.leak",

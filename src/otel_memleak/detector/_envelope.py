@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from operator import sub
 
 from otel_memleak.records import NamedTuple
 
@@ -85,6 +86,10 @@ class Level:
         """The last so many closed buckets, or as many as there are."""
         return Window(self.times[-buckets:], self.lows[-buckets:])
 
+    def swings(self, buckets: int) -> list[float]:
+        """How far memory swings within each of the last so many closed buckets, bytes."""
+        return list(map(sub, self.highs[-buckets:], self.lows[-buckets:]))
+
 
 class Envelope:
     """Buckets of doubling width over one uninterrupted life of a process.
@@ -124,6 +129,16 @@ class Envelope:
             top.add(when, low, high)
             self.levels.append(top)
         return closed
+
+    def width_s(self, index: int) -> float:
+        """Seconds that a bucket of a level spans."""
+        return self._width * 2.0**index
+
+    def finest(self, width_s: float) -> int:
+        """The first level whose buckets span so many seconds, whether it is there yet or not."""
+        return next(
+            index for index in range(MAX_LEVELS + 1) if self.width_s(index) >= width_s or index == MAX_LEVELS
+        )
 
     def before(self, time_s: float, finest: int) -> Past | None:
         """What was reached before a time, in the buckets of a level and all wider ones; None without any."""

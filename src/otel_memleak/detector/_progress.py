@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
+
 from otel_memleak.detector._envelope import Envelope, Window
 from otel_memleak.detector._evidence import Evidence
 from otel_memleak.detector._pattern import classify
@@ -16,6 +19,7 @@ _RISING_SHARE = 0.5
 _BACK_STEP_SHARE = 0.25
 _BACK_STEP_GROWTH = 1.2
 _ENOUGH_FOR_SHAPE = 12
+_DAY_S = 86_400.0
 
 
 class Progress:
@@ -43,7 +47,8 @@ class Progress:
         self._envelope = envelope
         self.ending = "the process was restarted"
         self.onset_s = _onset(finding, envelope)
-        self.onset_bytes = envelope.low_at(self.onset_s)
+        at_onset = finding.evidence.trend.at if finding.by_day else envelope.low_at
+        self.onset_bytes = at_onset(self.onset_s)
         self.found_again(finding)
 
     def found_again(self, finding: Finding) -> None:
@@ -51,7 +56,8 @@ class Progress:
         evidence = finding.evidence
         self.finding = finding
         self.trend: Trend = evidence.trend
-        self.pattern: Pattern = _pattern(self._envelope.since(self.onset_s), evidence)
+        since_onset = evidence if finding.by_day else self._envelope.since(self.onset_s)
+        self.pattern: Pattern = _pattern(since_onset.times_s, since_onset.lows_bytes, evidence)
         self._level = finding.level
         self._size = len(evidence.times_s)
         self.low_bytes = evidence.lows_bytes[-1]
@@ -63,8 +69,19 @@ class Progress:
 
     def context(self, testimony: Testimony) -> Context:
         """What witnesses beside resident memory add to it."""
-        window = self._envelope.levels[self._level].window(self._size)
+        evidence = self.finding.evidence
+        window = self._window() or Window(array("d", evidence.times_s), array("d", evidence.lows_bytes))
         return testimony.context(window, self.onset_s, self.growth_bytes)
+
+    def _window(self) -> Window | None:
+        """The window it was found in, as it is now; None while there are too few days to tell."""
+        level = self._envelope.levels[self._level]
+        if not self.finding.by_day:
+            return level.window(self._size)
+        from otel_memleak.detector._days import BUCKETS, take_apart
+
+        days = take_apart(level.window(BUCKETS))
+        return days.rest if days is not None else None
 
     def over(self, closed: int, testimony: Testimony) -> bool:
         """Whether the leak has ended, asked when buckets have closed.
@@ -76,7 +93,10 @@ class Progress:
         level = self._envelope.levels[self._level]
         if closed <= self._level or level.closed % DUE_EVERY[self._level]:
             return False
-        times, lows = level.window(self._size)
+        window = self._window()
+        if window is None:
+            return False
+        times, lows = window
         self.low_bytes = lows[-1]
         grown = self.finding.evidence.lows_bytes[-1] - self.onset_bytes
         if max(lows[-2:]) < self.onset_bytes + (1.0 - _GIVEN_BACK_SHARE) * grown:
@@ -92,9 +112,8 @@ class Progress:
         return True
 
 
-def _pattern(since_onset: Window, evidence: Evidence) -> Pattern:
+def _pattern(times: Sequence[float], lows: Sequence[float], evidence: Evidence) -> Pattern:
     """The shape since the onset, or of the window when that is all that is known in enough detail."""
-    times, lows = since_onset
     if len(times) < _ENOUGH_FOR_SHAPE:
         return classify(evidence.lows_bytes, evidence.trend)
     return classify(lows, fit(times, lows))
@@ -112,13 +131,15 @@ def _onset(finding: Finding, envelope: Envelope) -> float:
     if evidence.past is not None:
         old = max(old, evidence.past.trough_bytes)
     left = trend.middle_time_s - (trend.middle_bytes - old) / trend.slope
-    step = _BACK_STEP_SHARE * evidence.span_s
+    step, growth = _BACK_STEP_SHARE * evidence.span_s, _BACK_STEP_GROWTH
     if left > start + step * _BACK_STEP_SHARE:
         return min(left, evidence.times_s[-1])
+    if finding.by_day:
+        step, growth = _DAY_S, 1.0  # back to the same hour, where the wave is the same
     while start - step > envelope.start_s:
         fall = envelope.low_at(start) - envelope.low_at(start - step)
         if not _RISING_SHARE * trend.slope * step <= fall:
             return start
         start -= step
-        step *= _BACK_STEP_GROWTH
+        step *= growth
     return start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
 
 from otel_memleak.detector._attention import Attention
 from otel_memleak.detector._envelope import MAX_LEVELS, WINDOW, Envelope, Level, Past, Window
@@ -40,6 +41,9 @@ _HALF_OF = 0.5
 _GIVEN_BACK_SHARE = 0.2
 """Wide buckets close late: what has been given back since they did is seen in the finest."""
 
+_DAYS_S = 2.5 * 86_400.0
+"""Before that nothing is looked at from day to day."""
+
 _DROP_SHARE = 0.75
 _BELOW_BASELINE_SHARE = 0.85
 _DIPS_BEFORE_RESTART = 3
@@ -53,12 +57,14 @@ class Finding(NamedTuple):
         strength: Time watched over time needed; a verdict from 1.0 on.
         level: Which width of buckets it is seen in.
         earlier_s: Seconds of the time watched that earlier lives of the process have contributed.
+        by_day: Whether it is seen from day to day: the window is less what repeats at the same hour.
     """
 
     evidence: Evidence
     strength: float
     level: int
     earlier_s: float = 0.0
+    by_day: bool = False
 
 
 class GrowthWatch:
@@ -120,10 +126,7 @@ class GrowthWatch:
     @property
     def strongest(self) -> Finding | None:
         """The growth that has been watched longest against what it needs; None without credible growth."""
-        best: Finding | None = None
-        for finding in self._findings.values():
-            if finding is not None and (best is None or finding.strength > best.strength):
-                best = finding
+        best = reduce(_stronger, self._findings.values(), None)
         if best is None or self.patience.sooner(best.evidence) * best.strength < _SUSPECT:
             return None
         return best
@@ -146,10 +149,10 @@ class GrowthWatch:
                 continue
             thorough = looks % 2 == 0
             finding = self._look(index, level, limit_bytes, above, _SUSPECT if thorough else 1.0)
+            finding = _stronger(finding, self._look_by_day(index, level, limit_bytes, above))
             if thorough or finding is not None:
                 self._findings[index] = finding
-            if finding is not None and (best is None or finding.strength > best.strength):
-                best = finding
+            best = _stronger(best, finding)
         return best
 
     def _look(
@@ -172,15 +175,47 @@ class GrowthWatch:
             if past is not None and not _above(window, past):
                 continue
             evidence = weigh(window, level.highs[-size:], past, self.envelope.start_s, self.attention)
-            for view, factor in self.testimony.views(evidence, limit_bytes):
-                if not credible(view):
-                    continue
-                strength = view.watched_s / self.patience.needed_s(view, limit_bytes, factor)
-                if view.trend.low <= 0.0:  # no verdict, so it must not stand before one
-                    strength = min(strength, _SHORT_OF_VERDICT)
-                if best is None or strength > best.strength:
-                    best = Finding(view, strength, index)
-                    enough = max(enough, strength) if self.testimony.silent else enough
+            found = self._strongest_view(evidence, limit_bytes, index)
+            if found is not None and _stronger(best, found) is found:
+                best = found
+                enough = max(enough, found.strength) if self.testimony.silent else enough
+        return best
+
+    def _look_by_day(
+        self, index: int, level: Level, limit_bytes: float | None, above: float
+    ) -> Finding | None:
+        """What grows from day to day, in buckets of some hours."""
+        if len(level.times) < WINDOW or not level.times[-1] - level.times[0] > _DAYS_S:
+            return None
+        from otel_memleak.detector._days import BUCKETS, DAY_S, FINEST_S, WIDEST_S, take_apart
+
+        if not FINEST_S <= self.envelope.width_s(index) < WIDEST_S:
+            return None
+        days = take_apart(level.window(BUCKETS))
+        if days is None or not days.regular:
+            return None
+        times, lows = days.rest
+        past = self.envelope.before(times[0], self.envelope.finest(DAY_S))
+        if past is not None:  # the quietest hours of earlier days, at the height of an average one
+            reached = past.trough_bytes + days.depth_bytes
+            past = Past(reached, reached)
+        highs = [low + swing for low, swing in zip(lows, level.swings(len(lows)), strict=True)]
+        evidence = weigh(days.rest, highs, past, self.envelope.start_s, self.attention)
+        if evidence.trend.slope < above:
+            return None
+        found = self._strongest_view(evidence, limit_bytes, index)
+        return found._replace(by_day=True) if found is not None else None
+
+    def _strongest_view(self, evidence: Evidence, limit_bytes: float | None, index: int) -> Finding | None:
+        """What a window says by the clock, or by another one that witnesses keep."""
+        best: Finding | None = None
+        for view, factor in self.testimony.views(evidence, limit_bytes):
+            if not credible(view):
+                continue
+            strength = view.watched_s / self.patience.needed_s(view, limit_bytes, factor)
+            if view.trend.low <= 0.0:  # no verdict, so it must not stand before one
+                strength = min(strength, _SHORT_OF_VERDICT)
+            best = _stronger(best, Finding(view, strength, index))
         return best
 
     def _sizes(self, level: Level, headroom: float, above: float, enough: float) -> Iterable[int]:
@@ -223,6 +258,13 @@ class GrowthWatch:
         least = noise_doubt(_NEARLY * rough.deviation_bytes, rise)
         bent = rough.late > rough.slope
         return self.patience.most_strength(span, rise, headroom, least, bent=bent) >= _NEARLY * enough
+
+
+def _stronger(one: Finding | None, other: Finding | None) -> Finding | None:
+    """The stronger of two findings, the first if they are equal."""
+    if one is None or (other is not None and other.strength > one.strength):
+        return other
+    return one
 
 
 def _above(window: Window, past: Past) -> bool:
