@@ -16,7 +16,7 @@ def _ours(names: str) -> tuple[str, ...]:
 PARTS: Final = HELPERS + _ours("""
     emission.alerts clock detector median detector._trend
     detector._attention detector._envelope detector._evidence detector._patience types detector._load
-    detector._filling detector._track detector._incidents detector._rss detector._validation
+    detector._filling detector._in_use detector._track detector._incidents detector._rss detector._validation
     detector._witnesses detector._watch detector._baseline
     detector._timeline detector._case detector.detector
     diagnosis diagnosis._witness probes probes._errors probes._files probes._pages

@@ -7,20 +7,31 @@ is reported once and treated as if it were not there, because telemetry must not
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, cast
 
 from otel_memleak.environment_variables import PREFIX
+from otel_memleak.parsing import (
+    alert_targets,
+    auto_or,
+    file_path,
+    integer,
+    megabytes,
+    memory_limit,
+    milliseconds,
+    monitoring_tier,
+    percent,
+    switch,
+    texts,
+    tracemalloc_mode,
+)
 from otel_memleak.records import NamedTuple
-from otel_memleak.vocabulary import MB, MonitoringTier
+from otel_memleak.vocabulary import MonitoringTier
 
 AlertTarget = Literal["log", "span_event"]
 TracemallocMode = Literal["off", "on", "diagnosis"]
 
 _LONGEST_QUOTE: Final = 200
-_INT32_MAX: Final = 2**31 - 1  # the specification's upper bound for integer configuration
-_TARGETS: Final = ("log", "span_event")
 
 
 class Settings(NamedTuple):
@@ -67,126 +78,6 @@ class Settings(NamedTuple):
     overhead_budget_share: float
 
 
-def _number(value: object) -> float:
-    """A finite number from an argument or from text; booleans are a mistake, not 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("must be a number")
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise ValueError("must be a number") from None
-    if not math.isfinite(number):
-        raise ValueError("must be finite")
-    return number
-
-
-def _integer(low: int, high: int = _INT32_MAX) -> Callable[[object], int]:
-    def parse(value: object) -> int:
-        number = _number(value)
-        if number != int(number) or not low <= number <= high:
-            raise ValueError(f"must be an integer from {low} to {high}")
-        return int(number)
-
-    return parse
-
-
-def _milliseconds(low: int) -> Callable[[object], float]:
-    integer = _integer(low)
-    return lambda value: integer(value) / 1000
-
-
-def _auto_or(parse: Callable[[object], Any]) -> Callable[[object], Any]:
-    """``auto`` (any case) becomes None: to be worked out later from what is then known."""
-
-    def parse_or_auto(value: object) -> Any:
-        if isinstance(value, str) and value.strip().lower() == "auto":
-            return None
-        try:
-            return parse(value)
-        except ValueError as error:
-            raise ValueError(f"{error}, or auto") from None
-
-    return parse_or_auto
-
-
-def _megabytes(low: float = 0.0) -> Callable[[object], float]:
-    def parse(value: object) -> float:
-        number = _number(value)
-        if not low <= number <= _INT32_MAX:
-            raise ValueError(f"must be from {low:g} to {_INT32_MAX} MB")
-        return number * MB
-
-    return parse
-
-
-def _percent(value: object) -> float:
-    number = _number(value)
-    if not 0 <= number <= 100:
-        raise ValueError("must be from 0 to 100 %")
-    return number / 100
-
-
-def _limit(value: object) -> int:
-    return int(_megabytes(1)(value))
-
-
-def _choice(*names: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        text = value.strip().lower() if isinstance(value, str) else value
-        if text not in names:
-            raise ValueError("must be one of " + ", ".join(names))
-        return str(text)
-
-    return parse
-
-
-def _tier(value: object) -> MonitoringTier:
-    if isinstance(value, MonitoringTier):
-        return value
-    return MonitoringTier(_choice(*(tier.value for tier in MonitoringTier))(value))
-
-
-def _switch(value: object) -> bool:
-    """On or off; a bool is taken as well, and so is YAML's habit of reading ``on`` as one."""
-    return value if isinstance(value, bool) else _choice("on", "off")(value) == "on"
-
-
-def _tracemalloc(value: object) -> str:
-    return ("off", "on")[value] if isinstance(value, bool) else _choice("off", "on", "diagnosis")(value)
-
-
-def _items(value: object) -> tuple[str, ...]:
-    """A comma-separated text or any list of texts, without blanks and repetitions."""
-    parts: list[Any]
-    if isinstance(value, str):
-        parts = value.split(",")
-    elif isinstance(value, list | tuple | set | frozenset):
-        parts = list(cast("list[Any]", value))
-    else:
-        raise ValueError("must be a list or a comma-separated text")
-    if not all(isinstance(part, str) for part in parts):
-        raise ValueError("must hold texts only")
-    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
-
-
-def _targets(value: object) -> tuple[str, ...]:
-    names = tuple(name.lower() for name in _items(value))
-    if names == ("none",):
-        return ()
-    if not names or not set(names) <= set(_TARGETS):
-        raise ValueError("must be a list of " + ", ".join(_TARGETS) + "; or none")
-    return names
-
-
-def _path(value: object) -> str | None:
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else getattr(value, "__fspath__", lambda: None)()
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise ValueError("must be a path")
-    return text
-
-
 class Setting(NamedTuple):
     """One row of the table.
 
@@ -213,43 +104,44 @@ class Setting(NamedTuple):
 
 
 SETTINGS: Final[tuple[Setting, ...]] = (
-    Setting("tier", "tier", _tier, "production", "development", "production, development or disabled"),
-    Setting("sampling_interval", "sampling_interval_seconds", _milliseconds(10), 60_000, 10_000,
+    Setting("tier", "tier", monitoring_tier, "production", "development",
+            "production, development or disabled"),
+    Setting("sampling_interval", "sampling_interval_seconds", milliseconds(10), 60_000, 10_000,
             "ms between two samples"),
-    Setting("baseline_window", "baseline_window_seconds", _milliseconds(10), 300_000, 60_000,
+    Setting("baseline_window", "baseline_window_seconds", milliseconds(10), 300_000, 60_000,
             "ms; the median of its samples, at least 5, spanning it, is the baseline"),
-    Setting("patience", "patience_seconds", _auto_or(_milliseconds(10)), "auto", 300_000,
+    Setting("patience", "patience_seconds", auto_or(milliseconds(10)), "auto", 300_000,
             "ms growth is watched before it is called a leak; auto: the less time is left to the limit, "
             "the shorter, at most 12 h, longer only for growth that is in doubt; a number: never less, and "
             "longer while the rise is below a tenth of the memory"),
-    Setting("history_size", "history_size", _integer(10, 1_000_000), 1000, 1000,
+    Setting("history_size", "history_size", integer(10, 1_000_000), 1000, 1000,
             "samples kept at full resolution"),
-    Setting("growth_warning", "growth_warning_bytes_per_hour", _auto_or(_megabytes()), 50, 10,
+    Setting("growth_warning", "growth_warning_bytes_per_hour", auto_or(megabytes()), 50, 10,
             "MB/h from which growth matters by itself; auto: what would use up the headroom in a day, above "
             "the noise"),
-    Setting("growth_critical", "growth_critical_bytes_per_hour", _auto_or(_megabytes()), 100, 100,
+    Setting("growth_critical", "growth_critical_bytes_per_hour", auto_or(megabytes()), 100, 100,
             "MB/h from which a leak is critical; auto: what would use up the headroom in four hours"),
-    Setting("rss_warning", "rss_warning_bytes", _auto_or(_megabytes()), "auto", "auto",
+    Setting("rss_warning", "rss_warning_bytes", auto_or(megabytes()), "auto", "auto",
             "MB of resident memory that warn; 0: off; auto: 80 % of the limit, 256 where there is none "
             "but the host's"),
-    Setting("rss_critical", "rss_critical_bytes", _auto_or(_megabytes()), "auto", "auto",
+    Setting("rss_critical", "rss_critical_bytes", auto_or(megabytes()), "auto", "auto",
             "MB of resident memory that are critical; 0: off; auto: 90 % of the limit, 512 where there is "
             "none but the host's"),
-    Setting("memory_limit", "memory_limit_bytes", _auto_or(_limit), "auto", "auto",
+    Setting("memory_limit", "memory_limit_bytes", auto_or(memory_limit), "auto", "auto",
             "MB at which the process is killed; auto: the smaller of cgroup and rlimit, else the host's"),
-    Setting("alert_interval", "alert_interval_seconds", _milliseconds(0), 3_600_000, 3_600_000,
+    Setting("alert_interval", "alert_interval_seconds", milliseconds(0), 3_600_000, 3_600_000,
             "ms in which at most one alert of a kind and severity is sent; an escalation always passes"),
-    Setting("tracemalloc", "tracemalloc", _tracemalloc, "off", "on", "off, on or diagnosis"),
-    Setting("tracemalloc_frames", "tracemalloc_frames", _integer(1, 65_535), 1, 1,
+    Setting("tracemalloc", "tracemalloc", tracemalloc_mode, "off", "on", "off, on or diagnosis"),
+    Setting("tracemalloc_frames", "tracemalloc_frames", integer(1, 65_535), 1, 1,
             "frames kept per traced allocation"),
-    Setting("diagnosis", "diagnosis", _switch, "on", "on", "on or off"),
-    Setting("state_file", "state_file", _path, None, None,
+    Setting("diagnosis", "diagnosis", switch, "on", "on", "on or off"),
+    Setting("state_file", "state_file", file_path, None, None,
             "file that keeps baseline and history across restarts"),
-    Setting("alert_targets", "alert_targets", _targets, "log,span_event", "log,span_event",
+    Setting("alert_targets", "alert_targets", alert_targets, "log,span_event", "log,span_event",
             "signals an alert is sent as: log, span_event; or none"),
-    Setting("excluded_metrics", "excluded_metrics", _items, (), (),
+    Setting("excluded_metrics", "excluded_metrics", texts, (), (),
             "names or shell patterns of metrics not to export"),
-    Setting("overhead_budget", "overhead_budget_share", _percent, 0.1, 0.1,
+    Setting("overhead_budget", "overhead_budget_share", percent, 0.1, 0.1,
             "% of one core that watching may use, in proportion more at sampling intervals below 10 s "
             "(up to 1 %); above it diagnosis is postponed and sampling slowed; 0: no limit"),
 )  # fmt: skip

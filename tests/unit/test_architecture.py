@@ -14,7 +14,7 @@ ROOT = Path(otel_memleak.__file__).parent
 # Lowest first. A module may import from its own package and from lower layers only.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("version", "records", "vocabulary", "types", "verdicts", "guard", "environment_variables", "median", "frames",
-     "wording", "imports", "threads"),
+     "wording", "imports", "threads", "parsing"),
     ("semconv", "clock", "settings", "declarative", "history", "messages", "overhead", "status", "detector",
      "probes"),
     ("kinds", "sampler", "tracing", "forks", "callbacks", "per_provider", "errands", "last_words", "loading",
@@ -34,11 +34,11 @@ LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in name
 
 # Within a layer, who may know whom.
 SIDEWAYS = {
-    ("guard", "wording"), ("types", "records"), ("types", "vocabulary"), ("types", "verdicts"), ("verdicts", "records"), ("verdicts", "types"), ("sampler", "kinds"), ("surroundings", "kinds"), ("settings", "semconv"),
+    ("guard", "wording"), ("types", "records"), ("types", "vocabulary"), ("types", "verdicts"), ("verdicts", "records"), ("verdicts", "types"), ("sampler", "kinds"), ("surroundings", "kinds"), ("settings", "semconv"), ("parsing", "vocabulary"),
     ("declarative", "settings"),
 }  # fmt: skip
 
-PURE = ("types", "median", "detector", "history", "messages", "settings", "last_words")
+PURE = ("types", "median", "detector", "history", "messages", "settings", "parsing", "last_words")
 PURE_MAY_IMPORT = {
     "__future__", "abc", "array", "bisect", "collections", "dataclasses", "enum", "functools", "heapq",
     "itertools", "math", "operator", "statistics", "typing", "uuid",

@@ -9,9 +9,9 @@ import pytest
 
 from otel_memleak.diagnosis import _witnesses as module
 from otel_memleak.diagnosis import investigation
+from otel_memleak.diagnosis.case import Case
 from otel_memleak.diagnosis.census import CensusBudget
 from otel_memleak.diagnosis.diagnoser import THREAD_NAME, Diagnoser
-from otel_memleak.diagnosis.investigation import Case
 from otel_memleak.diagnosis.origin import Witness
 from otel_memleak.guard import Guard
 from otel_memleak.testing import ManualClock

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from otel_memleak.diagnosis.case import Case, Tracers
 from otel_memleak.diagnosis.census import Census, Refusal
 from otel_memleak.diagnosis.findings import RouteFindings
-from otel_memleak.diagnosis.investigation import Case, Investigation, Tracers
+from otel_memleak.diagnosis.investigation import Investigation
 from otel_memleak.diagnosis.origin import Witness
 from otel_memleak.diagnosis.resources import ResourceReading
 from otel_memleak.types import MB, Diagnosis, RouteSuspect, Suspect

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from otel_memleak.detector._envelope import Window
 from otel_memleak.detector._evidence import Evidence
 from otel_memleak.detector._filling import filling_doubt
+from otel_memleak.detector._in_use import IN_USE_SHARE, UNKNOWN_SHARE, factor, lower_growth, share_in_use
 from otel_memleak.detector._load import (
     LAGS,
     MIN_REQUESTS,
@@ -37,17 +38,6 @@ from otel_memleak.detector._trend import fit
 from otel_memleak.detector._validation import number
 from otel_memleak.records import NamedTuple
 
-SMALL_BLOCK_BYTES = 256
-"""The most a block of Python's allocator is credited with where malloc accounts for the larger ones; the
-leaks measured had means of 30 to 170."""
-
-BLIND_BLOCK_BYTES = 2048
-"""The same where malloc cannot be asked and all growth has to be judged by the blocks."""
-
-_IN_USE_SHARE = 0.5
-_UNKNOWN_SHARE = 0.25
-_IN_USE_FACTOR = 0.7
-_UNKNOWN_FACTOR = 1.5
 _LEAST_BYTES = 4096.0
 _WORTH_A_WORD_SHARE = 0.1
 _FEWEST_MORE = 20
@@ -180,12 +170,13 @@ class Testimony:
         if self._track is None:
             yield evidence, 1.0
             return
-        factor = self._factor(evidence) * self._filling(evidence, limit_bytes)
+        share = self._in_use_share(evidence.times_s[0], evidence.times_s[-1], evidence.rise_bytes)
+        longer = factor(share) * self._filling(evidence, limit_bytes)
         load = self._load(evidence.times_s)
-        yield evidence, factor * load_doubt(evidence, load)
+        yield evidence, longer * load_doubt(evidence, load)
         by_requests = on_request_clock(evidence, load)
         if by_requests is not None and by_requests.trend.slope > 0.0:
-            yield by_requests, factor * load_doubt(by_requests, load)
+            yield by_requests, longer * load_doubt(by_requests, load)
 
     def context(self, window: Window, onset_s: float, growth_bytes: float) -> Context:
         """What there is to say of growth beside how much and how fast.
@@ -223,9 +214,9 @@ class Testimony:
     def _remarks(self, since_s: float, now_s: float, growth_bytes: float) -> list[str]:
         said: list[str] = []
         share = self._in_use_share(since_s, now_s, growth_bytes)
-        if share is not None and share >= _IN_USE_SHARE:
+        if share is not None and share >= IN_USE_SHARE:
             said.append("it is in use, not merely kept")
-        elif share is not None and share < _UNKNOWN_SHARE:
+        elif share is not None and share < UNKNOWN_SHARE:
             said.append("neither malloc nor Python's allocator accounts for it: mapped past both")
         for column, name in ((_SWAPPED, "went to swap"), (_THREADS, "threads"), (_TASKS, "asyncio tasks")):
             more = self._grown(column, since_s, now_s) or 0.0
@@ -243,14 +234,6 @@ class Testimony:
             return ""
         return f"{kept / 2**20:,.0f} MB of it is freed memory that malloc keeps"
 
-    def _factor(self, evidence: Evidence) -> float:
-        share = self._in_use_share(evidence.times_s[0], evidence.times_s[-1], evidence.rise_bytes)
-        if share is None:
-            return 1.0
-        return (
-            _IN_USE_FACTOR if share >= _IN_USE_SHARE else _UNKNOWN_FACTOR if share < _UNKNOWN_SHARE else 1.0
-        )
-
     def _filling(self, evidence: Evidence, limit_bytes: float | None) -> float:
         room = self._last[_ROOM]
         if room != room:  # no cache was ever asked
@@ -259,32 +242,11 @@ class Testimony:
         return filling_doubt(evidence, entries, room, limit_bytes)
 
     def _in_use_share(self, start_s: float, stop_s: float, growth_bytes: float) -> float | None:
-        """The part of some growth that the allocators say is in use; None where they cannot be asked.
-
-        Without malloc they cannot say that it is not.
-        """
         in_use = self._grown(_IN_USE, start_s, stop_s)
-        blocks = self._grown(_BLOCKS, start_s, stop_s)
-        if growth_bytes <= 0.0:
-            return None
-        if in_use is not None:
-            return (max(0.0, in_use) + max(0.0, blocks or 0.0) * SMALL_BLOCK_BYTES) / growth_bytes
-        by_blocks = (blocks or 0.0) * BLIND_BLOCK_BYTES / growth_bytes
-        return by_blocks if by_blocks >= 1.0 else None
+        return share_in_use(in_use, self._grown(_BLOCKS, start_s, stop_s), growth_bytes)
 
     def _grown(self, column: int, start_s: float, stop_s: float) -> float | None:
-        """Growth of a witness's lower envelope: the least of the last third over the least of the first.
-
-        That is two thirds of what it grew in a straight line.
-        """
-        if self._track is None:
-            return None
-        values = self._track.between(column, start_s, stop_s)
-        third = len(values) // 3
-        if third < 1:
-            return None
-        grown = 1.5 * (min(values[-third:]) - min(values[:third]))
-        return grown if grown == grown else None
+        return None if self._track is None else lower_growth(self._track.between(column, start_s, stop_s))
 
     def _load(self, times_s: Sequence[float]) -> Load:
         counts, step = self._counts(times_s), (times_s[-1] - times_s[0]) / (len(times_s) - 1)

@@ -21,8 +21,9 @@ from otel_memleak.threads import Signal, Worker, new_lock
 if TYPE_CHECKING:
     from otel_memleak.clock import Clock
     from otel_memleak.diagnosis._resource_reading import ResourceReader
+    from otel_memleak.diagnosis.case import Case, Tracers
     from otel_memleak.diagnosis.census import Census
-    from otel_memleak.diagnosis.investigation import Case, Investigation, Tracers
+    from otel_memleak.diagnosis.investigation import Investigation
     from otel_memleak.diagnosis.origin import Witness
     from otel_memleak.diagnosis.resources import ResourceReading, ResourceSeries
     from otel_memleak.settings import TracemallocMode
@@ -122,7 +123,7 @@ class Diagnoser:
 
     def investigate(self, alert: LeakAlert) -> None:
         """Look into a leak; the next one waits for a look in progress, not for pauses, and only the last."""
-        from otel_memleak.diagnosis.investigation import Case
+        from otel_memleak.diagnosis.case import Case
 
         self._start(
             Case(alert.id, alert.onset_s, alert.growth_bytes_per_hour or 0.0, self._interval_s),
@@ -208,7 +209,7 @@ class Diagnoser:
 
     def _look_into(self, case: Case | None) -> None:
         from otel_memleak.diagnosis import census
-        from otel_memleak.diagnosis.investigation import Case, Tracers
+        from otel_memleak.diagnosis.case import Case, Tracers
 
         forks.leave_alone(census.is_census_child)
         if not self._is_loaded:
@@ -249,7 +250,7 @@ class Diagnoser:
         return self._stop.is_set()
 
     def _make_tracers(self) -> Tracers:
-        from otel_memleak.diagnosis.investigation import Tracers
+        from otel_memleak.diagnosis.case import Tracers
 
         if self._tracemalloc == "off":
             return Tracers()

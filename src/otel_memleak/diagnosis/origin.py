@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from otel_memleak.detector._witnesses import BLIND_BLOCK_BYTES, SMALL_BLOCK_BYTES
+from otel_memleak.detector._in_use import BLIND_BLOCK_BYTES, SMALL_BLOCK_BYTES
 from otel_memleak.diagnosis._growth import Growths
 from otel_memleak.diagnosis._witness import Witness
 from otel_memleak.types import MB, Origin

@@ -137,6 +137,21 @@ class SlowRise(ExpiringSessions):
         return [bytes(500) for _ in range(20)]
 
 
+class Tenants(Program):
+    """Each of four thousand tenants is loaded when it is first seen, and some are seen far more often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._random = random.Random(7)
+        self._loaded: dict[int, list[bytes]] = {}
+
+    def serve(self, time_s: float) -> None:
+        super().serve(time_s)
+        tenant = int(4000 * self._random.random() ** 3)
+        if tenant not in self._loaded:
+            self._loaded[tenant] = [bytes(600) for _ in range(16)]
+
+
 class FillingPool(Program):
     """A pool of forty threads is filled by and by, each with a buffer of its own, and then is complete."""
 
@@ -216,6 +231,7 @@ OTHER_LEAKY: Final[dict[str, Callable[[], Program]]] = {
 OTHER_INNOCENT: Final[dict[str, Callable[[], Program]]] = {
     "sessions that expire after half a minute": ExpiringSessions,
     "a day that begins, with ten seconds' memory": SlowRise,
+    "tenants that are loaded when first seen": Tenants,
     "a pool of threads that is filled": FillingPool,
     "plugins imported when first wanted": Plugins,
     "batches of changing size": Batches,
