@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
 
 from otel_memleak.detector._attention import Attention
 from otel_memleak.detector._envelope import MAX_LEVELS, WINDOW, Envelope, Level, Past, Window
@@ -126,7 +125,10 @@ class GrowthWatch:
     @property
     def strongest(self) -> Finding | None:
         """The growth that has been watched longest against what it needs; None without credible growth."""
-        best = reduce(_stronger, self._findings.values(), None)
+        best: Finding | None = None
+        for finding in self._findings.values():
+            if finding is not None:  # asked several times a sample, when there is none
+                best = _stronger(best, finding)
         if best is None or self.patience.sooner(best.evidence) * best.strength < _SUSPECT:
             return None
         return best
