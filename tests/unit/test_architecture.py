@@ -113,6 +113,29 @@ def test_only_the_command_line_prints_or_exits(path: Path) -> None:
     assert calls.isdisjoint({"print", "exit", "quit", "input", "breakpoint"})
 
 
+# Of the fork that is under way: gevent's and eventlet's sleep would switch to other code in the middle of it.
+MAY_SLEEP = {"imports"}
+REPLACED = {
+    ("threading", "Thread"), ("threading", "Event"), ("threading", "Condition"), ("threading", "Semaphore"),
+    ("threading", "Timer"), ("time", "sleep"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_gevent_replaces_is_not_looked_up_again(path: Path) -> None:
+    """A thread from before that waits with what comes after dies with the process, and of it."""
+    if part(path) in {"threads", "cli", "testing", *MAY_SLEEP}:
+        return
+    used = {
+        (node.value.id, node.attr)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+
+    assert used.isdisjoint(REPLACED)
+    assert imports(path).isdisjoint({"threading.Thread", "threading.Event", "time.sleep"})
+
+
 def test_every_file_has_a_docstring() -> None:
     """Each module says in a sentence what it is for."""
     without = [str(p) for p in modules() if not ast.get_docstring(ast.parse(p.read_text(encoding="utf-8")))]
