@@ -8,8 +8,9 @@ from random import Random
 
 import pytest
 
-from otel_memleak.detector._days import BUCKETS, DAY_S, take_apart
+from otel_memleak.detector._days import BUCKETS, take_apart
 from otel_memleak.detector._envelope import Window
+from otel_memleak.detector._patience import DAY_S
 from otel_memleak.types import MB
 from property.strategies import HOUR, START, Shape, fed, leaks, quiet, sampled
 

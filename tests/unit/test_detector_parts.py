@@ -49,7 +49,7 @@ def weighed(envelope: Envelope) -> Evidence:
     finest = envelope.levels[0]
     window = finest.window(WINDOW)
     past = envelope.before(window.times_s[0], 0)
-    return weigh(window, finest.highs[-WINDOW:], past, envelope.start_s)
+    return weigh(window, finest.swings(WINDOW), past, envelope.start_s)
 
 
 def test_the_slope_is_the_median_of_all_pairwise_slopes() -> None:

@@ -15,12 +15,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from otel_memleak.detector._envelope import Window
+from otel_memleak.detector._patience import DAY_S
 from otel_memleak.median import median
 from otel_memleak.records import NamedTuple
-
-DAY_S = 86_400.0
-FINEST_S, WIDEST_S = DAY_S / 16.0, DAY_S / 8.0
-"""Widths of buckets that are looked at: of any that double, exactly one is from the one to the other."""
 
 BUCKETS = 48
 _DAYS = 2.6
@@ -53,7 +50,7 @@ def take_apart(window: Window) -> Days | None:
     """
     times, lows = window
     first = times[0]
-    if not long_enough(times):
+    if times[-1] - first < _DAYS * DAY_S:
         return None
     points = list(zip(times, lows, strict=True))
     risen = [low - _at(times, lows, time - DAY_S) for time, low in points if time - DAY_S >= first]
@@ -64,11 +61,6 @@ def take_apart(window: Window) -> Days | None:
     wave = [median(_same_hour(times, residuals, time)) - middle for time in times]
     rest = Window(times, array("d", map(operator.sub, lows, wave)))
     return Days(rest, -min(wave), step > 0.0 and alike >= _REGULAR_SHARE * len(risen))
-
-
-def long_enough(times_s: Sequence[float]) -> bool:
-    """Whether buckets reach back for days."""
-    return times_s[-1] - times_s[0] >= _DAYS * DAY_S
 
 
 def _same_hour(times: Sequence[float], values: Sequence[float], time: float) -> list[float]:

@@ -136,9 +136,7 @@ class Envelope:
 
     def finest(self, width_s: float) -> int:
         """The first level whose buckets span so many seconds, whether it is there yet or not."""
-        return next(
-            index for index in range(MAX_LEVELS + 1) if self.width_s(index) >= width_s or index == MAX_LEVELS
-        )
+        return sum(self.width_s(index) < width_s for index in range(MAX_LEVELS))
 
     def before(self, time_s: float, finest: int) -> Past | None:
         """What was reached before a time, in the buckets of a level and all wider ones; None without any."""

@@ -191,7 +191,7 @@ def _within(value: float, most: float) -> float:
 
 def weigh(
     window: Window,
-    highs: Sequence[float],
+    swings_bytes: Sequence[float],
     past: Past | None,
     life_start_s: float,
     attention: Attention | None = None,
@@ -200,13 +200,13 @@ def weigh(
 
     Args:
         window: The window.
-        highs: The highest sample of each of its buckets, bytes.
+        swings_bytes: How far memory swings within each of its buckets.
         past: What was reached before it.
         life_start_s: Elapsed time at which the life of the process began.
         attention: Knows what was not watched; None for a series without a pause.
     """
     times, lows = tuple(window.times_s), tuple(window.lows_bytes)
-    swing = median([high - low for high, low in zip(highs, lows, strict=True)])
+    swing = median(swings_bytes)
     trend, span_s = fit(times, lows), times[-1] - times[0]
     if attention is None:
         return Evidence(times, lows, trend, swing, past, life_start_s, span_s, seen=True)

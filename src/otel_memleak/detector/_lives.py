@@ -126,7 +126,7 @@ def present(envelope: Envelope, attention: Attention, elapsed_s: float, start_up
                 return None
             window = Window(level.times[at:], level.lows[at:])
             past = envelope.before(window.times_s[0], index)
-            return Span(weigh(window, level.highs[at:], past, start, attention), index)
+            return Span(weigh(window, level.swings(len(window.times_s)), past, start, attention), index)
     return None
 
 

@@ -34,7 +34,7 @@ the window grows like the whole, and a working day when they differ. The day, ca
 hours."""
 
 _FIRST_DAY_S = 16.0 * _HOUR
-_DAY_S = 24.0 * _HOUR
+DAY_S = 24.0 * _HOUR
 """The first day of a process rises until its evening. Bent growth since the start is watched until it is
 over, where the limit is more than a day away."""
 
@@ -152,7 +152,7 @@ def _longest_s(evidence: Evidence) -> float:
 def _first_day_s(longest_s: float, left_s: float) -> float:
     """Seconds the first day of a process takes, where there is time; next to none for straight growth."""
     bent = min(1.0, longest_s / _LONGEST_S)
-    return _FIRST_DAY_S * bent**3 * min(max(0.0, left_s / _DAY_S - 1.0), 1.0)
+    return _FIRST_DAY_S * bent**3 * min(max(0.0, left_s / DAY_S - 1.0), 1.0)
 
 
 def _pardon(evidence: Evidence, start: float) -> float:

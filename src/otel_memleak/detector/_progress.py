@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from otel_memleak.detector._envelope import Envelope, Window
 from otel_memleak.detector._evidence import Evidence
+from otel_memleak.detector._patience import DAY_S
 from otel_memleak.detector._pattern import classify
 from otel_memleak.detector._trend import Trend, fit
 from otel_memleak.detector._watch import DUE_EVERY, Finding
@@ -19,7 +20,6 @@ _RISING_SHARE = 0.5
 _BACK_STEP_SHARE = 0.25
 _BACK_STEP_GROWTH = 1.2
 _ENOUGH_FOR_SHAPE = 12
-_DAY_S = 86_400.0
 
 
 class Progress:
@@ -135,7 +135,7 @@ def _onset(finding: Finding, envelope: Envelope) -> float:
     if left > start + step * _BACK_STEP_SHARE:
         return min(left, evidence.times_s[-1])
     if finding.by_day:
-        step, growth = _DAY_S, 1.0  # back to the same hour, where the wave is the same
+        step, growth = DAY_S, 1.0  # back to the same hour, where the wave is the same
     while start - step > envelope.start_s:
         fall = envelope.low_at(start) - envelope.low_at(start - step)
         if not _RISING_SHARE * trend.slope * step <= fall:

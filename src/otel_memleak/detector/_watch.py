@@ -16,7 +16,7 @@ from otel_memleak.detector._evidence import (
     noise_doubt,
     weigh,
 )
-from otel_memleak.detector._patience import Patience, headroom_bytes
+from otel_memleak.detector._patience import DAY_S, Patience, headroom_bytes
 from otel_memleak.detector._trend import fit, sketch
 from otel_memleak.detector._witnesses import Testimony
 from otel_memleak.records import NamedTuple
@@ -40,8 +40,8 @@ _HALF_OF = 0.5
 _GIVEN_BACK_SHARE = 0.2
 """Wide buckets close late: what has been given back since they did is seen in the finest."""
 
-_DAYS_S = 2.5 * 86_400.0
-"""Before that nothing is looked at from day to day."""
+_BY_DAY_FROM_S, _BY_DAY_BELOW_S = DAY_S / 16.0, DAY_S / 8.0
+"""Widths of buckets that are looked at from day to day: of any that double, one at most."""
 
 _DROP_SHARE = 0.75
 _BELOW_BASELINE_SHARE = 0.85
@@ -176,7 +176,7 @@ class GrowthWatch:
             past = self.envelope.before(window.times_s[0], index)
             if past is not None and not _above(window, past):
                 continue
-            evidence = weigh(window, level.highs[-size:], past, self.envelope.start_s, self.attention)
+            evidence = weigh(window, level.swings(size), past, self.envelope.start_s, self.attention)
             found = self._strongest_view(evidence, limit_bytes, index)
             if found is not None and _stronger(best, found) is found:
                 best = found
@@ -187,22 +187,22 @@ class GrowthWatch:
         self, index: int, level: Level, limit_bytes: float | None, above: float
     ) -> Finding | None:
         """What grows from day to day, in buckets of some hours."""
-        if len(level.times) < WINDOW or not level.times[-1] - level.times[0] > _DAYS_S:
+        if len(level.times) < WINDOW:
             return None
-        from otel_memleak.detector._days import BUCKETS, DAY_S, FINEST_S, WIDEST_S, take_apart
+        if not _BY_DAY_FROM_S <= self.envelope.width_s(index) < _BY_DAY_BELOW_S:
+            return None
+        from otel_memleak.detector._days import BUCKETS, take_apart
 
-        if not FINEST_S <= self.envelope.width_s(index) < WIDEST_S:
-            return None
         days = take_apart(level.window(BUCKETS))
         if days is None or not days.regular:
             return None
-        times, lows = days.rest
+        times = days.rest.times_s
         past = self.envelope.before(times[0], self.envelope.finest(DAY_S))
         if past is not None:  # the quietest hours of earlier days, at the height of an average one
             reached = past.trough_bytes + days.depth_bytes
             past = Past(reached, reached)
-        highs = [low + swing for low, swing in zip(lows, level.swings(len(lows)), strict=True)]
-        evidence = weigh(days.rest, highs, past, self.envelope.start_s, self.attention)
+        swings = level.swings(len(times))
+        evidence = weigh(days.rest, swings, past, self.envelope.start_s, self.attention)
         if evidence.trend.slope < above:
             return None
         found = self._strongest_view(evidence, limit_bytes, index)
