@@ -10,7 +10,6 @@ the processor's cache, so the parent of an inner span is first compared with the
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -23,6 +22,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TracerProvider
 from otel_memleak import forks
 from otel_memleak.guard import Guard
 from otel_memleak.per_provider import PerProvider
+from otel_memleak.threads import new_lock
 
 CAPACITY: Final = 1024
 """Open local roots remembered at most."""
@@ -51,7 +51,7 @@ class OpenSpans:
     def __init__(self) -> None:
         self.refs: Final[list[ref[Span]]] = []
         self._enough = _SWEPT_AFTER
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def tidy(self) -> None:
         """Sweep if as many more have begun as were kept, and 64; to be called now and then for ever."""
@@ -74,7 +74,7 @@ class OpenSpans:
 
     def forget(self) -> None:
         """Hold nothing."""
-        self._lock = threading.Lock()  # in a forked child nobody may be left to release it
+        self._lock = new_lock()  # in a forked child nobody may be left to release it
         self.refs.clear()
 
 

@@ -72,7 +72,7 @@ class Worker:
 
     __slots__ = ("_begun", "_over", "_thread", "_work", "ident", "name")
 
-    def __init__(self, name: str, work: Callable[[], None]) -> None:
+    def __init__(self, name: str, work: Callable[[], object]) -> None:
         self.name = name
         self._work = work
         self._begun = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import threading
+from functools import partial
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_a_signal_lets_everybody_pass_until_it_is_cleared(world: str) -> None:
         if signal.wait(LONG_S):
             each.set()
 
-    workers = [Worker("waits", lambda each=each: wait_and_tell(each)) for each in passed]  # type: ignore[misc]
+    workers = [Worker("waits", partial(wait_and_tell, each)) for each in passed]
     for worker in workers:
         worker.start()
     assert not signal.wait(0.01)
@@ -71,7 +72,7 @@ def test_a_signal_that_is_cleared_while_it_is_being_set_is_not_stuck() -> None:
 def test_a_worker_works_and_is_waited_for(world: str) -> None:
     """Begun, alive while it works, itself to itself and to nobody else, over when joined."""
     go_on, seen = Signal(), []
-    worker = Worker("OtelMemleakTest", lambda: (seen.append(worker.is_current()), go_on.wait(LONG_S)))  # type: ignore[func-returns-value]
+    worker = Worker("OtelMemleakTest", lambda: (seen.append(worker.is_current()), go_on.wait(LONG_S)))
     assert not worker.is_alive()
 
     worker.start()
@@ -88,7 +89,7 @@ def test_a_worker_works_and_is_waited_for(world: str) -> None:
 def test_a_worker_is_a_named_daemon() -> None:
     """It must not keep the interpreter from exiting, and a stack dump must say whose it is."""
     go_on = Signal()
-    worker = Worker("OtelMemleakTest", lambda: void(go_on))
+    worker = Worker("OtelMemleakTest", partial(go_on.wait, LONG_S))
 
     worker.start()
 
@@ -97,7 +98,3 @@ def test_a_worker_is_a_named_daemon() -> None:
     go_on.set()
     worker.join(LONG_S)
     assert not thread.is_alive()
-
-
-def void(signal: Signal) -> None:
-    signal.wait(LONG_S)

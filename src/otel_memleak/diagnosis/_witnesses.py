@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
 from collections import deque
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from otel_memleak.probes import (
     read_pages,
     read_tracemalloc_bytes,
 )
+from otel_memleak.threads import new_lock
 from otel_memleak.types import Sample
 
 _CALM_STRIDE: Final = 10
@@ -101,7 +101,7 @@ class Witnessing:
     """Takes a reading for every sample while growth is suspected, else for every tenth; for two threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._series = WitnessSeries()
         self._samples = 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, deque
 from itertools import repeat, starmap
 from typing import TYPE_CHECKING, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from otel_memleak import forks
 from otel_memleak.routes._ledger import OTHER
 from otel_memleak.routes.names import collapse
+from otel_memleak.threads import new_lock
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
@@ -69,7 +69,7 @@ class RouteTally:
         self._other = 0
         self._total = 0
         self._until_halved = _CALLS_UNTIL_HALVED
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         forks.register(self)
 
     def count(self, name: str, context: SpanContext | None = None) -> None:
@@ -121,7 +121,7 @@ class RouteTally:
 
     def after_fork_in_child(self) -> None:
         """Another thread may have held the lock when the process was copied."""
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def stop(self) -> None:
         """Nothing to end: there is no thread."""

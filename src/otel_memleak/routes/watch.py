@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from opentelemetry.trace import SpanContext, TracerProvider, get_tracer_provider
@@ -11,6 +10,7 @@ from otel_memleak.guard import Guard
 from otel_memleak.routes._ledger import Ledger
 from otel_memleak.routes.counter import RouteCounter, attach
 from otel_memleak.routes.tally import shared_tally
+from otel_memleak.threads import new_lock
 
 if TYPE_CHECKING:
     from otel_memleak.routes.attribution import RouteAttribution
@@ -37,7 +37,7 @@ class RouteWatch:
     def forget(self) -> None:
         """Start over, as in a forked child: what the parent retained is no matter of this process's calls."""
         # Samples come from one thread, questions from another.
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._calls_before = shared_tally().total()
         self._ledger = Ledger(self._interval_s)
         self._attribution: RouteAttribution | None = None
