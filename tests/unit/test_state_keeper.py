@@ -234,6 +234,7 @@ def test_a_disk_that_hangs_keeps_nobody(path: Path, monkeypatch: pytest.MonkeyPa
 
     thread = errands._thread
     assert thread is not None
+    assert [each.daemon for each in threading.enumerate() if each.name == "hanging"] == [True]
     assert thread.is_alive()
     let_go.set()
     thread.join(10)
