@@ -124,6 +124,7 @@ $(BENCH_VENV)/.tools: pyproject.toml
 
 bench: $(VENV)/.test $(BENCH_VENV)/.tools ## what watching costs, ours and others' in one run (half an hour)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.overhead
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.overhead.pauses
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.overhead.throughput
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.overhead.peers --write
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.overhead.scaling --write
