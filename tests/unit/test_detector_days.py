@@ -11,6 +11,8 @@ import pytest
 from otel_memleak.detector._days import BUCKETS, take_apart
 from otel_memleak.detector._envelope import Window
 from otel_memleak.detector._patience import DAY_S
+from otel_memleak.detector._progress import Progress
+from otel_memleak.detector._watch import GrowthWatch
 from otel_memleak.types import MB
 from property.strategies import HOUR, START, Shape, fed, leaks, quiet, sampled
 
@@ -93,6 +95,20 @@ def test_a_leak_under_the_wave_is_found_once_with_its_onset() -> None:
     assert alert.growth_bytes_per_hour == pytest.approx(3.0 * MB, rel=0.1)
     assert alert.pattern == "linear"
     assert "from day to day" in alert.why
+
+
+@pytest.mark.parametrize("end_h", [236, 240, 244, 250])
+def test_an_onset_long_before_the_window_is_dated_to_the_day(end_h: int) -> None:
+    """Buckets that reach back so far are of whole days: half a day more or less, whatever hour it is now."""
+    wave, watch = office_day(1000.0, 300.0), GrowthWatch(60.0, 300.0, None)
+    for time_s, rss in sampled(lambda h: wave(h) + 3.0 * max(0.0, h - 48.0), end_h, noise_mb=5.0):
+        watch.envelope.add(time_s - START, rss)
+    index = watch.envelope.finest(DAY_S / 16.0)
+    finding = watch._look_by_day(index, watch.envelope.levels[index], None, 0.0)
+
+    assert finding is not None
+    assert finding.evidence.times_s[0] > 5 * DAY_S
+    assert Progress(finding, watch.envelope).onset_s / DAY_S == pytest.approx(2.0, abs=0.75)
 
 
 @pytest.mark.parametrize("kind", ["same", "weekends", "uneven", "kept"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from itertools import pairwise
 
-from otel_memleak.detector._envelope import Envelope, Window
+from otel_memleak.detector._envelope import Envelope, Level, Window
 from otel_memleak.detector._evidence import Evidence
 from otel_memleak.detector._patience import DAY_S
 from otel_memleak.detector._pattern import classify
@@ -131,15 +132,30 @@ def _onset(finding: Finding, envelope: Envelope) -> float:
     if evidence.past is not None:
         old = max(old, evidence.past.trough_bytes)
     left = trend.middle_time_s - (trend.middle_bytes - old) / trend.slope
-    step, growth = _BACK_STEP_SHARE * evidence.span_s, _BACK_STEP_GROWTH
+    step = _BACK_STEP_SHARE * evidence.span_s
     if left > start + step * _BACK_STEP_SHARE:
         return min(left, evidence.times_s[-1])
     if finding.by_day:
-        step, growth = DAY_S, 1.0  # back to the same hour, where the wave is the same
+        return _back_by_day(start, trend.slope, envelope.levels[envelope.finest(DAY_S) :])
     while start - step > envelope.start_s:
         fall = envelope.low_at(start) - envelope.low_at(start - step)
         if not _RISING_SHARE * trend.slope * step <= fall:
             return start
         start -= step
-        step *= growth
+        step *= _BACK_STEP_GROWTH
     return start
+
+
+def _back_by_day(start_s: float, slope: float, wide: Sequence[Level]) -> float:
+    """Back from a time while the quietest hours of days and more fall at half of a slope.
+
+    Finer buckets reach back a few days only, and the next coarser ones are of other hours of the day.
+    """
+    if not wide:
+        return start_s
+    quiet = [point for point in zip(wide[0].times, wide[0].lows, strict=True) if point[0] <= start_s]
+    for (later_s, later), (earlier_s, earlier) in pairwise(reversed(quiet)):
+        if later - earlier < _RISING_SHARE * slope * (later_s - earlier_s):
+            break
+        start_s = earlier_s
+    return start_s
