@@ -17,8 +17,9 @@ LIMIT_BYTES = 2048 * MB
 class Service:
     """A process that is restarted again and again; what its detectors said."""
 
-    def __init__(self, *, keeps: bool = True) -> None:
+    def __init__(self, *, keeps: bool = True, patience_s: float | None = None) -> None:
         self.keeps = keeps
+        self.patience_s = patience_s
         self.alerts: list[LeakAlert] = []
         self.detector = LeakDetector(LIMIT_BYTES)
         self._now_s = 0.0
@@ -27,7 +28,7 @@ class Service:
     def live(self, shape: Shape, hours: float, seed: int = 1) -> None:
         """One life; through JSON, as in a file."""
         state = json.loads(json.dumps(self.detector.export_state()))
-        self.detector = LeakDetector(LIMIT_BYTES, id_factory=self._ids)
+        self.detector = LeakDetector(LIMIT_BYTES, id_factory=self._ids, patience_seconds=self.patience_s)
         if self.keeps and self._now_s:
             self.detector.restore_state(state)
         for time_s, rss_bytes in sampled(shape, hours, noise_mb=0.3, seed=seed):
@@ -70,6 +71,16 @@ def test_lives_of_a_healthy_process_do_not_add_up(shape: Shape) -> None:
         service.live(shape, 2, seed=life)
 
     assert service.alerts == []
+
+
+def test_small_rises_of_many_lives_are_one_that_is_not_small() -> None:
+    """A patience that was set is prolonged for a rise of a twentieth; three such in a row are worth telling."""
+    service = Service(patience_s=3 * HOUR)
+    for life in range(6):
+        service.live(linear(200, 5), 2, seed=life)
+
+    assert [event for event, _ in service.said()] == ["memleak.leak"]
+    assert service.alerts[0].growth_bytes_per_hour == pytest.approx(5 * MB, rel=0.1)
 
 
 def test_a_life_without_growth_ends_the_series() -> None:

@@ -79,15 +79,13 @@ class Heritage:
             if credible(evidence) and present.like(self.carried.slope):
                 return Finding(evidence, 1.0, now.level)
             return None
-        watched_s = self.lives.watched_s(now, start_s)
-        if not watched_s:
+        series = self.lives.series(now, start_s)
+        if series is None:
             return None
-        strength = watched_s / patience.needed_s(evidence, limit_bytes)
-        return (
-            Finding(evidence, strength, now.level, watched_s - evidence.watched_s)
-            if strength >= 1.0
-            else None
-        )
+        strength = series.watched_s / patience.needed_s(evidence, limit_bytes, rise_bytes=series.rise_bytes)
+        if strength < 1.0:
+            return None
+        return Finding(evidence, strength, now.level, series.watched_s - evidence.watched_s)
 
     def _over(self, now: Span | None, start_s: float) -> bool:
         if self.carried is None:

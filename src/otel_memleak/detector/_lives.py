@@ -67,12 +67,15 @@ class Life(NamedTuple):
     deviation_bytes: float
 
     @property
+    def rise_bytes(self) -> float:
+        """What it grew in the part that was measured."""
+        return self.slope * self.span_s
+
+    @property
     def grew(self) -> bool:
         """Whether it grew, clearly and until its end."""
         return (
-            self.low > 0.0
-            and self.slope * self.span_s >= self._visible_bytes
-            and self.late >= _GOING_ON * self.slope
+            self.low > 0.0 and self.rise_bytes >= self._visible_bytes and self.late >= _GOING_ON * self.slope
         )
 
     def like(self, slope: float) -> bool | None:
@@ -104,6 +107,18 @@ class Span(NamedTuple):
 
     evidence: Evidence
     level: int
+
+
+class Series(NamedTuple):
+    """The present life and those before it that grew like it, taken together.
+
+    Attributes:
+        watched_s: Seconds for which the growth has been watched.
+        rise_bytes: What it comes to.
+    """
+
+    watched_s: float
+    rise_bytes: float
 
 
 def present(envelope: Envelope, attention: Attention, elapsed_s: float, start_up_s: float) -> Span | None:
@@ -158,8 +173,8 @@ class Lives:
     def __init__(self, lines: Sequence[Life] = ()) -> None:
         self.lines: tuple[Life, ...] = tuple(lines[-MOST_LIVES:])
 
-    def watched_s(self, now: Span, start_s: float) -> float:
-        """Seconds for which the growth of the present life has been watched in all; 0.0 if it is no series.
+    def series(self, now: Span, start_s: float) -> Series | None:
+        """The growth of the present life together with that of earlier ones; None if it is no series.
 
         Args:
             now: The present life.
@@ -167,17 +182,20 @@ class Lives:
         """
         evidence = now.evidence
         if not credible(evidence):
-            return 0.0
+            return None
         alike = self._alike(evidence.trend.slope, start_s)
         if len(alike) < _FEWEST_ALIKE:
-            return 0.0
+            return None
         if evidence.watched_s < _AS_LONG_SHARE * min(life.span_s for life in alike):
-            return 0.0
+            return None
         early = evidence.watched_s * evidence.trend.early + sum(life.span_s * life.early for life in alike)
         late = evidence.watched_s * evidence.trend.late + sum(life.span_s * life.late for life in alike)
         if late < _STRAIGHT * early:
-            return 0.0
-        return evidence.watched_s + sum(life.span_s for life in alike)
+            return None
+        return Series(
+            evidence.watched_s + sum(life.span_s for life in alike),
+            evidence.watched_rise_bytes + sum(life.rise_bytes for life in alike),
+        )
 
     def _alike(self, slope: float, start_s: float) -> list[Life]:
         """The unbroken series of recent lives that grew like this, newest first."""

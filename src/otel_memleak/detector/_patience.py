@@ -72,7 +72,13 @@ class Patience(NamedTuple):
     fixed_s: float | None
     baseline_window_s: float
 
-    def needed_s(self, evidence: Evidence, limit_bytes: float | None, factor: float = 1.0) -> float:
+    def needed_s(
+        self,
+        evidence: Evidence,
+        limit_bytes: float | None,
+        factor: float = 1.0,
+        rise_bytes: float | None = None,
+    ) -> float:
         """Seconds this growth has to be watched.
 
         Growth that ends is told from growth that does not by waiting, and waiting costs memory: so the time
@@ -83,12 +89,18 @@ class Patience(NamedTuple):
             evidence: The growth.
             limit_bytes: The limit, if any.
             factor: What witnesses beside resident memory make of it; never less than the user has set.
+            rise_bytes: What the growth comes to, where that is more than is seen here; None where it is not.
         """
         doubts, young = doubt(evidence), youth(evidence)
         if self.fixed_s is not None:
             fading = _FADING_PROLONGS if decelerates(evidence) else 1.0
             doubts *= 1.0 + _YOUNG_SHARE * young
-            needed = self.fixed_s * fading * _small(_lacking(evidence)) * math.pow(doubts, _DOUBT_IN_FIXED)
+            needed = (
+                self.fixed_s
+                * fading
+                * _small(_lacking(evidence, rise_bytes))
+                * math.pow(doubts, _DOUBT_IN_FIXED)
+            )
             return max(self.fixed_s, factor * needed)
         shortest = self.baseline_window_s * (_SHORTEST_WINDOWS + _YOUNG_WINDOWS * young)
         start = min(1.0, young / _STARTED_AT_YOUTH)
@@ -130,10 +142,11 @@ class Patience(NamedTuple):
         return max(by_time, by_room) / doubts
 
 
-def _lacking(evidence: Evidence) -> float:
+def _lacking(evidence: Evidence, rise_bytes: float | None = None) -> float:
     """How many times a rise would have to be as large, to be more than caches come to in seconds; from 1."""
     full = _FULL_RISE_SHARE * evidence.level_bytes
-    return max(1.0, full / max(evidence.watched_rise_bytes, 0.01 * full))
+    rise = evidence.watched_rise_bytes if rise_bytes is None else rise_bytes
+    return max(1.0, full / max(rise, 0.01 * full))
 
 
 def _small(lacking: float) -> float:
