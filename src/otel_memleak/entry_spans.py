@@ -4,13 +4,14 @@ The SDK calls a processor three times for every span of the application, and mos
 SELECTs and calls inside a request. They are turned away here, once and in as few steps as Python allows.
 What is done for an entry is written out rather than handed to a list of listeners, and reads fields where the
 SDK offers properties: each detour would cost as much as the work. A SpanContext is a tuple by its documented
-type, and the fields are as old as the SDK. Even an index into it leads through code that nobody else keeps in
-the processor's cache, so the parent of an inner span is first compared with the context of the latest entry.
+type, and the fields are as old as the SDK.
+
+A method that is wanted now and then only is another class's, and the processor changes its class: a method that
+asks whether it is wanted costs half as much as one that is.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 from weakref import ref
@@ -27,16 +28,15 @@ from otel_memleak.threads import new_lock
 CAPACITY: Final = 1024
 """Open local roots remembered at most."""
 
-MANY: Final = 64
-"""Calls of one name put down before somebody settles them."""
+Steps = tuple[Callable[[], int], Callable[[SpanContext | None], None]]
+"""What there is to do for a call: count it, and take its context. Neither is Python code."""
 
-_SWEPT_AFTER: Final = MANY
+_SWEPT_AFTER: Final = 64
 
 _SERVER: Final = SpanKind.SERVER
 _CONSUMER: Final = SpanKind.CONSUMER
 _IS_REMOTE: Final = 2
 _mark: Final = forks.mark
-_NONE_YET: Final = SpanContext(0, 0, is_remote=False)
 
 
 class OpenSpans:
@@ -83,63 +83,69 @@ def _recording(refs: list[ref[Span]]) -> list[Span]:
 
 
 class EntrySpans(SpanProcessor):
-    """Remembers the local roots that are open, and counts entries that end.
+    """Counts entries that end, and remembers the local roots that are open.
 
     Local roots have no parent, or one in another process; entries are these and all SERVER and CONSUMER
     spans. The SDK has no way to remove a processor; with nothing to remember and nobody to tell this one does
     nothing.
     """
 
+    # Slots, because instance attributes are found slowly once the class has been changed (CPython 3.11 to 3.13).
+    __slots__ = ("_attentive", "_began", "ended", "guard", "opened", "steps")
+
     def __init__(self) -> None:
         self.guard = Guard()
         """Takes note of failures; nothing is raised into the application."""
         self.ended: Callable[[ReadableSpan], None] | None = None
-        """Told of each entry that has ended and is not put down."""
-        self.put_down: Final[dict[str, deque[SpanContext | None]]] = {}
-        """Names of entries that need not be looked at: their contexts are put down here."""
-        self.settle: Callable[[], None] | None = None
-        """Called when 64 of a name have been put down."""
-        self._opened: OpenSpans | None = None
-        self._remember: Callable[[ref[Span]], None] | None = None
-        # Of the latest local root, so its children are none; never None, which is the parent of roots.
-        self._local: SpanContext | None = _NONE_YET
+        """Told of each entry that has ended, unless its name has steps."""
+        self.steps: Final[dict[str, Steps]] = {}
+        """What to do, instead, for entries of a name that need not be looked at."""
+        self.opened: OpenSpans | None = None
+        """Where open local roots are remembered; None: not at all."""
+        self._attentive = True
         self._began: Callable[[Span], None] | None = None
 
     @property
-    def opened(self) -> OpenSpans | None:
-        """Where open local roots are remembered; None: not at all."""
-        return self._opened
+    def attentive(self) -> bool:
+        """Whether local roots that begin from now on are remembered, too; those that are open stay so."""
+        return self._attentive
 
-    @opened.setter
-    def opened(self, opened: OpenSpans | None) -> None:
-        self._opened = opened
-        self._remember = opened.refs.append if opened is not None else None
-        self._local = _NONE_YET
+    @attentive.setter
+    def attentive(self, attentive: bool) -> None:
+        if attentive is not self._attentive:
+            self._attentive = attentive
+            self._change()
 
     @property
     def began(self) -> Callable[[Span], None] | None:
-        """Told of each entry that begins. Seldom wanted, so until then it costs nothing: another class."""
+        """Told of each entry that begins."""
         return self._began
 
     @began.setter
     def began(self, listener: Callable[[Span], None] | None) -> None:
         self._began = listener
-        kind = EntrySpans if listener is None else _FromTheStart
+        self._change()
+
+    def _change(self) -> None:
+        """Be of the class that does what is wanted and no more."""
+        kind = EntrySpans if self._attentive else _AtTheEnd
+        if self._began is not None:
+            kind = _FromTheStart
         setattr(self, "__class__", kind)  # noqa: B010 - to the checkers a class is for life
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember a local root."""
         try:
             parent = span._parent
-            if parent is self._local or (parent is not None and not parent[_IS_REMOTE]):
+            if parent is not None and not parent[_IS_REMOTE]:
                 return
             # uWSGI: the first request of a worker may be the first thing Python does there.
             if not _mark[0]:
                 forks.notice()
-            remember = self._remember
-            if remember is not None:
-                self._local = span._context
-                remember(ref(span))
+            opened = self.opened
+            if opened is not None:
+                opened.refs.append(ref(span))
+                opened.tidy()
         except Exception as error:
             self.guard.swallow("looking at a span that begins", error)
 
@@ -147,21 +153,16 @@ class EntrySpans(SpanProcessor):
         """Count an entry, or tell of it."""
         try:
             parent = span._parent
-            if parent is self._local or (parent is not None and not parent[_IS_REMOTE]):
+            if parent is not None and not parent[_IS_REMOTE]:
                 kind = span._kind
                 if kind is not _SERVER and kind is not _CONSUMER:
                     return
-            waiting = self.put_down.get(span._name)
-            if waiting is not None:
-                waiting.append(span._context)
-                if len(waiting) < MANY:
-                    return
-                if self.settle is not None:
-                    self.settle()
+            steps = self.steps.get(span._name)
+            if steps is not None:
+                steps[0]()
+                steps[1](span._context)
             elif self.ended is not None:
                 self.ended(span)
-            if self._opened is not None:
-                self._opened.tidy()
         except Exception as error:
             self.guard.swallow("looking at a span that ends", error)
 
@@ -170,8 +171,19 @@ class EntrySpans(SpanProcessor):
         return True
 
 
+class _AtTheEnd(EntrySpans):
+    """Looks at ends only."""
+
+    __slots__ = ()
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """What begins is not remembered."""
+
+
 class _FromTheStart(EntrySpans):
     """Tells of all entries, also when they begin."""
+
+    __slots__ = ()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember a local root, and tell of an entry."""
@@ -187,8 +199,6 @@ class _FromTheStart(EntrySpans):
         try:
             if self.ended is not None and _is_entry(span):
                 self.ended(span)
-                if self._opened is not None:
-                    self._opened.tidy()
         except Exception as error:
             self.guard.swallow("looking at a span that ends", error)
 

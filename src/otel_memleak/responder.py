@@ -7,7 +7,7 @@ here. What looks into a leak and what says last words is loaded when it is first
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from otel_memleak.diagnosis._witnesses import Witnessing
 from otel_memleak.last_words import Approach
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from otel_memleak.status import Status
     from otel_memleak.surroundings import Surroundings
     from otel_memleak.types import Diagnosis, LeakAlert, MemoryLimit, Reason, Sample, Severity, State
+
+
+BRISK: Final = 64
+"""Requests in an interval of a service so busy that a look at the beginning of each costs more than it is worth.
+
+While nothing is suspected, that is: then there is time until an alert, and most of what will be open has not begun.
+"""
 
 
 class Responder:
@@ -75,6 +82,7 @@ class Responder:
         """The state of a process of which nothing has been told yet."""
         self.alert_counts: Mapping[tuple[Severity, Reason], int] = {}
         self._limit: MemoryLimit | None = None
+        self._requests: int | None = None
         self._postponed: LeakAlert | None = None
         self._epilogue: Epilogue | None = None
         self._approach = Approach(self._settings.sampling_interval_seconds)
@@ -123,6 +131,7 @@ class Responder:
     def follow(self, sample: Sample, state: State, limit: MemoryLimit | None) -> None:
         """Keep what a diagnosis needs to know; have one made when there is something to diagnose."""
         self._limit = limit
+        self._attend(sample, state)
         if self._witnessing is None:
             return
         if state == "suspect" and not self._affordable():
@@ -133,6 +142,15 @@ class Responder:
             self._witnessing.observe(sample, growing=False)
         if self._postponed is not None and self._affordable():
             self._investigate(self._postponed)
+
+    def _attend(self, sample: Sample, state: State) -> None:
+        """Remember open spans, unless there are many, of which none is likely to be marked."""
+        before, self._requests = self._requests, sample.requests
+        brisk = before is not None and sample.requests is not None and sample.requests - before >= BRISK
+        limit_bytes = self._limit.limit_bytes if self._limit is not None else None
+        close = limit_bytes is not None and self._approach.near(sample.rss_bytes or 0, limit_bytes)
+        if self.alerts is not None:
+            self.alerts.attend(not brisk or state in ("suspect", "leaking") or close)
 
     def tell(self, alert: LeakAlert) -> None:
         """Pass on an alert, and look into a leak."""

@@ -31,6 +31,8 @@ class Process:
         rss_bytes: Callable[[float], float],
         limit: MemoryLimit | None = None,
         telemetry: InMemoryTelemetry | None = None,
+        *,
+        routes: bool = False,
         **settings: Any,
     ) -> None:
         self.clock = ManualClock()
@@ -52,7 +54,7 @@ class Process:
             Alerts(("log", "span_event"), providers["tracer_provider"], providers["logger_provider"])
             if providers is not None
             else None,
-            None,
+            RouteWatch(providers["tracer_provider"], 60.0, self.guard) if providers and routes else None,
             self,
             surroundings,
             guard=self.guard,
@@ -333,10 +335,8 @@ def test_samples_beyond_the_budget_are_spaced_out() -> None:
 
 def test_a_quiet_service_leaves_nothing_behind_in_us(telemetry: InMemoryTelemetry) -> None:
     """A few requests between two samples, for ever: what is remembered of those that have ended stays little."""
-    process = Process(leaking(0), CGROUP, telemetry)
-    provider = telemetry.providers["tracer_provider"]
-    process.engine._responder.routes = RouteWatch(provider, 60.0, process.guard)
-    tracer = provider.get_tracer("shop")
+    process = Process(leaking(0), CGROUP, telemetry, routes=True)
+    tracer = telemetry.providers["tracer_provider"].get_tracer("shop")
 
     for _ in range(300):
         process.live(60)
@@ -346,3 +346,29 @@ def test_a_quiet_service_leaves_nothing_behind_in_us(telemetry: InMemoryTelemetr
     inflight = process.engine._responder.alerts._inflight  # type: ignore[union-attr]
     assert inflight is not None
     assert len(inflight._opened.refs) < 200
+
+
+@pytest.mark.parametrize(("requests", "attended"), [(100, {False}), (20, {True})])
+def test_a_leak_is_marked_on_the_requests_in_flight_however_busy_the_service(
+    telemetry: InMemoryTelemetry, requests: int, attended: set[bool]
+) -> None:
+    """While nothing is suspected a busy service is not looked at when requests begin; by the alert it is again."""
+    process = Process(lambda t: leaking(60)(max(0.0, t - 7200)), CGROUP, telemetry, routes=True)
+    process.engine._follow_providers()
+    inflight = process.engine._responder.alerts._inflight  # type: ignore[union-attr]
+    assert inflight is not None
+    tracer = telemetry.providers["tracer_provider"].get_tracer("shop")
+    calm: set[bool] = set()
+
+    while not process.heard:
+        under_way = tracer.start_span("GET /slow", kind=SpanKind.SERVER)
+        for _ in range(requests - 1):
+            tracer.start_span("GET /a", kind=SpanKind.SERVER).end()
+        process.live(60)
+        if 600 < process.clock.monotonic_s() < 7200:
+            calm.add(inflight._entries.attentive)
+        under_way.end()
+
+    assert calm == attended
+    (marked,) = (span for span in telemetry.spans() if span.name == "GET /slow" and span.events)
+    assert [event.name for event in marked.events] == ["memleak.leak"]

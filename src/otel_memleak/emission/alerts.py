@@ -70,6 +70,11 @@ class Alerts:
         if not found.enabled:
             found.enabled = True
 
+    def attend(self, attentive: bool) -> None:
+        """Whether spans that begin from now on may be wanted, see :meth:`InflightSpans.attend`."""
+        if self._inflight is not None:
+            self._inflight.attend(attentive)
+
     def close(self) -> None:
         """Forget the spans in flight and remember no more."""
         self._watched = None

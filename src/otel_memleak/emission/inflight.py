@@ -35,14 +35,15 @@ class InflightSpans:
     @enabled.setter
     def enabled(self, value: bool) -> None:
         self._entries.opened = self._opened if value else None
+        self._entries.attentive = True
         self._opened.forget()
 
-    def tidy(self) -> None:
-        """Forget what has ended, if that is worth it.
+    def attend(self, attentive: bool) -> None:
+        """Whether to remember spans that begin from now on; those that are open stay remembered."""
+        self._entries.attentive = attentive
 
-        Ending requests do so themselves, but only when many of a name have been put down since they were
-        last counted, and in a quiet service every sample counts them before there are so many.
-        """
+    def tidy(self) -> None:
+        """Forget what has ended, if that is worth it and no span has begun that did it."""
         self._opened.tidy()
 
     def longest_running(self, count: int) -> list[Span]:

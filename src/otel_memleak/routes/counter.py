@@ -53,7 +53,7 @@ class RouteCounter:
         self._tap: SamplerTap | None = None
         self._begun: dict[int, str] = {}
         self._endings: dict[str, deque[str]] = {}
-        self._telling = spans.put_down
+        self._steps = spans.steps
         self.approximate = False
         """Whether spans are dropped that this counter cannot see."""
 
@@ -69,11 +69,10 @@ class RouteCounter:
         self._enabled = value
         if value:
             self._listen()
-            self._entries.settle, self._entries.ended = self._tally.settle, self.ended
+            self._entries.ended = self.ended
             return
         self._entries.ended = self._entries.began = None
-        self._entries.settle = None
-        self._telling.clear()
+        self._steps.clear()
         if self._tap:
             self._tap.close()
         self._tap = None
@@ -135,7 +134,7 @@ class RouteCounter:
             if self._entries.began is None:
                 self._entries.began = self.started
             begun = name
-            if name not in self._telling:
+            if name not in self._steps:
                 begun = names.of_span(name, _plain(attributes), kind is _SERVER)[: names.LONGEST]
             if self._endings:
                 endings = self._endings.get(begun) or self._endings.get(names.collapse(begun))
@@ -150,8 +149,8 @@ class RouteCounter:
     def _final_name(self, span: ReadableSpan, kind: SpanKind) -> str:
         name = names.of_span(span.name, _plain(span.attributes), kind is _SERVER)[: names.LONGEST]
         # Most spans are called what we would call them; of those, the attributes need not be looked at again.
-        if name == span.name and "/" in name and (waiting := self._tally.waiting(name)) is not None:
-            self._telling[name] = waiting
+        if name == span.name and "/" in name and (steps := self._tally.steps(name)) is not None:
+            self._steps[name] = steps
         return name
 
     def _learn(self, begun: str | None, ended: str) -> None:

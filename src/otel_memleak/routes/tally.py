@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from itertools import repeat, starmap
+from collections.abc import Callable
+from itertools import count, repeat, starmap
 from typing import TYPE_CHECKING, Final
 
 from otel_memleak import forks
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 CONTEXTS_PER_ROUTE: Final = 3
 BATCH: Final = 256
 _BACKLOG: Final = 64 * BATCH
-_MOST_WAITING: Final = 64
+_METERS_AT_MOST: Final = 64
 _CALLS_UNTIL_HALVED: Final = 1 << 16
 _SAMPLED: Final = 1
 
@@ -39,6 +40,28 @@ class _Slot:
         return 2.0 * self.counted > self.weight
 
 
+class _Meter:
+    """Calls of one name that comes again and again, counted by whoever serves them and read now and then.
+
+    Each step is one of the interpreter's own, so threads lose nothing of one another's, and it keeps nothing:
+    what is put down for later has to be fetched back into the cache, which costs more than the step.
+    """
+
+    __slots__ = ("_calls", "_known", "contexts", "steps")
+
+    def __init__(self) -> None:
+        self._calls = count()
+        self._known = 0
+        self.contexts: deque[SpanContext | None] = deque(maxlen=CONTEXTS_PER_ROUTE)
+        self.steps = (self._calls.__next__, self.contexts.append)
+
+    def take(self) -> int:
+        """Calls since it was last asked."""
+        now = next(self._calls)
+        before, self._known = self._known, now + 1  # asking counts as one
+        return now - before
+
+
 class RouteTally:
     """Counts calls per name for as many names as there is room, and the rest as one.
 
@@ -47,7 +70,7 @@ class RouteTally:
 
     The request path only appends to a queue, which is atomic. When that is long one thread empties it, and no
     thread ever waits for another: a span may end inside a finalizer, in a thread that is counting already.
-    Names that come again and again have a queue of their own, see :meth:`waiting`.
+    Names that come again and again have a meter of their own, see :meth:`steps`.
 
     Args:
         capacity: Names told apart.
@@ -64,7 +87,7 @@ class RouteTally:
         """Names of calls that are still to be counted."""
         self.latest: Final[dict[str, SpanContext | None]] = {}
         """A recent span of each of them: one is enough to link to."""
-        self._waiting: dict[str, deque[SpanContext | None]] = {}
+        self._meters: dict[str, _Meter] = {}
         self._slots: dict[str, _Slot] = {}
         self._other = 0
         self._total = 0
@@ -80,19 +103,19 @@ class RouteTally:
         if len(self.pending) >= BATCH:
             self.settle()
 
-    def waiting(self, name: str) -> deque[SpanContext | None] | None:
-        """Where to append the context of each call of this name instead of counting it, and then to settle.
+    def steps(self, name: str) -> tuple[Callable[[], int], Callable[[SpanContext | None], None]] | None:
+        """What to call for each call of this name instead of counting it: the first, and the second with its context.
 
         Returns:
-            None when 64 names have such a queue already.
+            None when 64 names have that already.
         """
-        known = self._waiting.get(name)
-        if known is None and len(self._waiting) < _MOST_WAITING:
-            known = self._waiting.setdefault(name, deque(maxlen=_BACKLOG))
-        return known
+        known = self._meters.get(name)
+        if known is None and len(self._meters) < _METERS_AT_MOST:
+            known = self._meters.setdefault(name, _Meter())
+        return known.steps if known is not None else None
 
     def settle(self) -> None:
-        """Work off the queues, unless another thread is doing so."""
+        """Work off the queue and read the meters, unless another thread is doing so."""
         lock = self._lock  # after a fork it may be replaced while this thread is at work
         if lock.acquire(blocking=False):
             try:
@@ -133,14 +156,13 @@ class RouteTally:
             self._add(raw, calls)
         for raw in tuple(self.latest):
             self._remember(raw, self.latest.pop(raw, None))
-        for raw, contexts in tuple(self._waiting.items()):
-            if contexts:
-                calls = len(contexts)
-                recent = deque(starmap(contexts.popleft, repeat((), calls)), CONTEXTS_PER_ROUTE)
+        for raw, meter in tuple(self._meters.items()):
+            calls = meter.take()
+            if calls:
                 self._add(raw, calls)
-                for context in recent:
-                    self._remember(raw, context)
                 waiting += calls
+            for _ in range(len(meter.contexts)):  # others may append meanwhile
+                self._remember(raw, meter.contexts.popleft())
         self._total += waiting
         self._until_halved -= waiting
         if self._until_halved <= 0:

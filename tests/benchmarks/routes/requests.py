@@ -5,7 +5,10 @@ one watched by the whole package as ``instrument()`` sets it up, one not, and on
 processor more that does nothing, which is what the SDK charges for any. Another process sends the requests, on
 eight connections, in short blocks, to one server after the other in changing order, so that whatever else the
 machine does falls on all of them. One process, because two differ by more (hash seed, memory layout) than what
-is measured. ``--bare`` leaves server, sockets and the other process out and calls the applications.
+is measured. Where the objects of each application happen to lie makes a difference of several thousandths, too, so the
+comparison is repeated in processes one after the other, in each of which they are made in another order: the interval is
+of their mean. The collector runs between the blocks, so that none pays for the garbage of others. ``--bare``
+leaves server, sockets and the other process out and calls the applications.
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import itertools
+import json
 import math
 import selectors
 import socket
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -39,6 +45,9 @@ CONNECTIONS: Final = 8
 PATH: Final = "/items/4711"
 REQUEST: Final = f"GET {PATH} HTTP/1.1\r\nhost: localhost\r\nuser-agent: benchmark\r\n\r\n".encode()
 CASES: Final = ("without", "nothing", "with")
+COLLECTED_AFTER_ROUNDS: Final = 10
+WATCHED_AFTER_S: Final = 8.0
+"""Until then the package is being loaded, and a service is not known to be busy."""
 
 
 class Block(NamedTuple):
@@ -168,11 +177,14 @@ def _ask(connections: Sequence[socket.socket], count: int) -> float:
 
 async def compare(rounds: int, serve: Sequence[Serve]) -> list[list[Block]]:
     """Blocks of each case, side by side in each round."""
-    for one in (*serve, *serve):
-        await one()
+    ready = time.monotonic() + WATCHED_AFTER_S
+    while time.monotonic() < ready:
+        for one in serve:
+            await one()
     found: list[list[Block]] = []
+    gc.disable()
     for number in range(rounds):
-        if number % 100 == 0:
+        if number % COLLECTED_AFTER_ROUNDS == 0:
             gc.collect()
         # Whoever comes later finds warmer caches: take turns at that, too.
         turn = number % len(serve)
@@ -182,16 +194,17 @@ async def compare(rounds: int, serve: Sequence[Serve]) -> list[list[Block]]:
     return found
 
 
-async def measure(rounds: int, ratio: float, bare: bool) -> list[list[Block]]:
-    """Set everything up, compare, take it down."""
-    made = [traced(ratio) for _ in CASES]
+async def measure(rounds: int, ratio: float, bare: bool, order: Sequence[str]) -> list[list[Block]]:
+    """Set everything up in this order, compare, take it down."""
+    made = [traced(ratio) for _ in order]
     applications, providers = [one[0] for one in made], [one[1] for one in made]
-    providers[CASES.index("nothing")].add_span_processor(Nothing())
+    providers[order.index("nothing")].add_span_processor(Nothing())
     instrumentor = MemLeakInstrumentor()
     instrumentor.instrument(
-        tracer_provider=providers[CASES.index("with")],
+        tracer_provider=providers[order.index("with")],
         meter_provider=MeterProvider(),
         logger_provider=LoggerProvider(),
+        sampling_interval=1000,
     )
     async with AsyncExitStack() as end:
         for provider in providers:
@@ -206,38 +219,68 @@ async def measure(rounds: int, ratio: float, bare: bool) -> list[list[Block]]:
         return await compare(rounds, [await served(application, load) for application in applications])
 
 
+def summarise(order: Sequence[str], found: Sequence[Sequence[Block]]) -> dict[str, list[float]]:
+    """Of one process, by case: requests per second, and the medians of the ratios by the wall and by CPU time."""
+    base = order.index("without")
+    return {
+        case: [
+            statistics.median(blocks[number].wall for blocks in found),
+            *(
+                statistics.median(blocks[number][field] / blocks[base][field] for blocks in found)
+                for field in range(len(Block._fields))
+            ),
+        ]
+        for number, case in enumerate(order)
+    }
+
+
+def one_process(number: int, options: argparse.Namespace) -> dict[str, list[float]]:
+    """The summary of another process."""
+    command = [sys.executable, "-m", __spec__.name, "--child", str(number), "--rounds", str(options.rounds)]
+    command += ["--sampled", str(options.sampled), *(["--bare"] if options.bare else [])]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    summary: dict[str, list[float]] = json.loads(said)
+    return summary
+
+
 def describe(ratios: Sequence[float]) -> str:
-    """Median, the interval that holds it in 95 of 100 runs by the order of the ratios, and the middle half."""
-    ordered = sorted(ratios)
-    low, median, high = statistics.quantiles(ordered, n=4)
-    half = 0.98 * math.sqrt(len(ordered))
-    first, last = max(0, int(len(ordered) / 2 - half)), min(len(ordered) - 1, int(len(ordered) / 2 + half))
-    return (
-        f"{median:.4f} (95 % {ordered[first]:.4f} to {ordered[last]:.4f}; "
-        f"middle half {low:.3f} to {high:.3f})"
-    )
+    """Mean, with the interval that holds it in 95 of 100 runs, lowest and highest."""
+    half = 1.96 * statistics.stdev(ratios) / math.sqrt(len(ratios)) if len(ratios) > 1 else math.nan
+    mean = statistics.mean(ratios)
+    return f"{mean:.4f} (95 % {mean - half:.4f} to {mean + half:.4f}; {min(ratios):.4f} to {max(ratios):.4f})"
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.routes.requests", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=400, help="of a block each (default %(default)s)")
+    parser.add_argument("--processes", type=int, default=12, help="one after the other (default %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=150, help="in each, of a block of each case (default %(default)s)"
+    )
     parser.add_argument("--sampled", type=float, default=1.0, help="share of traces (default %(default)s)")
     parser.add_argument("--bare", action="store_true", help="call the applications, without a server")
     parser.add_argument("--load", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.load:
         send_load()
         return
-    found = asyncio.run(measure(options.rounds, options.sampled, options.bare))
-    rates = [statistics.median(blocks[case].wall for blocks in found) for case in range(len(CASES))]
+    if options.child is not None:
+        order = tuple(itertools.permutations(CASES))[options.child % math.factorial(len(CASES))]
+        found = asyncio.run(measure(options.rounds, options.sampled, options.bare, order))
+        print(json.dumps(summarise(order, found)))
+        return
+    every = [one_process(number, options) for number in range(options.processes)]
     print(
-        f"{'called' if options.bare else 'served'}, {options.sampled:.0%} sampled, {len(found)} rounds: "
-        + ", ".join(f"{rate:,.0f} requests/s {case}" for rate, case in zip(rates, CASES, strict=True))
+        f"{'called' if options.bare else 'served'}, {options.sampled:.0%} sampled, {len(every)} processes of "
+        f"{options.rounds} rounds: "
+        + ", ".join(
+            f"{statistics.median(one[case][0] for one in every):,.0f} requests/s {case}" for case in CASES
+        )
     )
-    for name, field in (("by the wall", "wall"), ("by CPU time", "cpu")):
-        for number, case in enumerate(CASES[1:], start=1):
-            ratios = [getattr(blocks[number], field) / getattr(blocks[0], field) for blocks in found]
+    for field, name in enumerate(("by the wall", "by CPU time"), start=1):
+        for case in CASES[1:]:
+            ratios = [one[case][field] for one in every]
             print(f"  {case:>7} / without, {name}: {describe(ratios)}", flush=True)
 
 

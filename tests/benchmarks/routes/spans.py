@@ -29,17 +29,23 @@ from otel_memleak.emission import inflight
 from otel_memleak.guard import Guard
 from otel_memleak.routes import counter
 
-from .requests import BARE_BLOCK, CASES, Nothing, called, traced
+from .requests import BARE_BLOCK, Nothing, called, traced
 
 BLOCK: Final = 100
 COUNTED: Final = 2000
 KINDS: Final = ("entry", "inner")
+CASES: Final = ("without", "nothing", "with", "alarmed")
+"""The last is as the third while growth is suspected: what begins is looked at, too."""
+
+
+class Applications(Nothing):
+    """Of another class than the other processors: the interpreter remembers where it found a method of one class."""
 
 
 def make_provider(case: str) -> TracerProvider:
     """A provider with an application's processor, and what the case adds to it."""
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(Nothing())
+    provider.add_span_processor(Applications())
     return complete(provider, case)
 
 
@@ -47,11 +53,12 @@ def complete(provider: TracerProvider, case: str) -> TracerProvider:
     """The provider with what the case adds to it."""
     if case == "nothing":
         provider.add_span_processor(Nothing())
-    if case == "with":
+    if case in ("with", "alarmed"):
         counting, opened = counter.attach(provider, Guard()), inflight.attach(provider)
         assert counting is not None
         assert opened is not None
         counting.enabled = opened.enabled = True
+        opened.attend(case == "alarmed")
     return provider
 
 
