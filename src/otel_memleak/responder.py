@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 BRISK: Final = 64
-"""Requests in an interval of a service so busy that a look at the beginning of each costs more than it is worth.
+"""Requests in an interval, from which on looking at the beginning of each costs more than it is worth.
 
-While nothing is suspected, that is: then there is time until an alert, and most of what will be open has not begun.
+As long as nothing is suspected, that is: most of what will be open at an alert has not begun then.
 """
 
 

@@ -104,10 +104,10 @@ class RouteTally:
             self.settle()
 
     def steps(self, name: str) -> tuple[Callable[[], int], Callable[[SpanContext | None], None]] | None:
-        """What to call for each call of this name instead of counting it: the first, and the second with its context.
+        """What to do for each call of this name instead of counting it.
 
         Returns:
-            None when 64 names have that already.
+            Two steps, the second with the context of the call; None when 64 names have such already.
         """
         known = self._meters.get(name)
         if known is None and len(self._meters) < _METERS_AT_MOST:
