@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING, Final
 
 from otel_memleak.threads import new_lock, sleep
@@ -70,6 +71,8 @@ def load(names: Sequence[str], go_on: Callable[[], bool]) -> bool:
     Returns:
         Whether all of them are there.
     """
+    for name in tuple(sys.modules):
+        _trim(name)  # first, so that what comes now finds room
     for name in names:
         if not go_on():
             return False
@@ -80,13 +83,44 @@ def load(names: Sequence[str], go_on: Callable[[], bool]) -> bool:
             except ImportError:
                 if name.startswith("otel_memleak"):
                     raise
-        if not known:
-            _trim(sys.modules.get(name))
+        if not known and not _trim(name):
             sleep(_BETWEEN_S)
     return True
 
 
-def _trim(module: object) -> None:
-    """Let go what only readers of the source need: forty kilobytes of the modules of an engine."""
-    if getattr(module, "__name__", "").startswith("otel_memleak."):
-        vars(module).update(__doc__=None, __annotations__={})
+def _trim(name: str) -> bool:
+    """Let go what only readers of the source need, a tenth of what the modules of an engine take, and wait.
+
+    What is documented for users, the names the package exports, stays as it is.
+
+    Returns:
+        Whether there was anything to let go.
+    """
+    module = sys.modules.get(name) if name.startswith("otel_memleak.") else None
+    if module is None or module.__doc__ is None:
+        return False
+    vars(module).update(__doc__=None, __annotations__={})
+    exported = sys.modules["otel_memleak"].__all__
+    for thing in tuple(vars(module).values()):
+        ours = isinstance(thing, FunctionType | type) and thing.__module__ == name
+        if ours and thing.__name__ not in exported:
+            _bare(thing)
+    sleep(_BETWEEN_S)
+    return True
+
+
+def _bare(thing: FunctionType | type) -> None:
+    """Without docstrings and annotations. That of a function is the first constant of its code, too."""
+    text, thing.__doc__ = thing.__doc__, None
+    if isinstance(thing, FunctionType):
+        code = thing.__code__
+        if text is not None and code.co_consts[:1] == (text,):
+            thing.__code__ = code.replace(co_consts=(None, *code.co_consts[1:]))
+        del thing.__annotations__
+        return
+    for member in tuple(vars(thing).values()):
+        if isinstance(member, property):
+            member.__doc__ = None
+        function = getattr(member, "__func__", getattr(member, "fget", member))
+        if isinstance(function, FunctionType):
+            _bare(function)

@@ -103,9 +103,9 @@ def test_ever_new_span_names_take_no_more_room() -> None:
     tracer = provider.get_tracer("app")
 
     served(tracer, (f"GET /x{n}y/" + "z" * 10_000 for n in range(2_000)))
-    early = held_bytes(tally, counter._endings, counter._begun, counter._telling)
+    early = held_bytes(tally, counter._endings, counter._begun, counter._steps)
     served(tracer, (f"GET /x{n}y/" + "z" * 10_000 for n in range(2_000, 8_000)))
-    late = held_bytes(tally, counter._endings, counter._begun, counter._telling)
+    late = held_bytes(tally, counter._endings, counter._begun, counter._steps)
     counter.enabled = False
 
     assert tally.total() == 8_000

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import threading
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -201,3 +203,63 @@ def test_a_fork_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     holder.join(WAIT_S)
 
     assert status == 0
+
+
+SOURCE = """
+'module'
+from __future__ import annotations
+
+def doubled(number: int) -> int:
+    'function'
+    return 2 * number
+
+def bare():
+    return 'constant'
+
+class Kind:
+    'class'
+    limit: int = 3
+
+    def __init__(self, name: str = 'kind') -> None:
+        'method'
+        self.name = name
+
+    @property
+    def long(self) -> bool:
+        'property'
+        return len(self.name) > self.limit
+
+    @staticmethod
+    def made(name: str) -> Kind:
+        'static method'
+        return Kind(name)
+
+    @classmethod
+    def default(cls) -> Kind:
+        'class method'
+        return cls()
+
+class LeakDetector:
+    'exported'
+"""
+
+
+def test_what_is_let_go_is_for_readers_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of what we weigh is documentation: without it everything works, and what users see keeps it."""
+    module: Any = ModuleType("otel_memleak.made_up")
+    vars(module).update(foreign=json.dumps, instance=loading._gate)
+    exec(SOURCE, vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    documented = json.dumps.__doc__
+
+    assert (loading._trim(module.__name__), loading._trim(module.__name__)) == (True, False)
+
+    things = [module, module.doubled, module.Kind, module.Kind.__init__, module.Kind.long]
+    things += [module.Kind.made, module.Kind.default.__func__]
+    assert [thing.__doc__ for thing in things] == [None] * len(things)
+    assert module.doubled.__annotations__ == {}
+    constants = [held for thing in (module.doubled, module.Kind.made) for held in thing.__code__.co_consts]
+    assert not {"function", "static method"} & set(constants)
+    assert (module.doubled(4), module.bare()) == (8, "constant")
+    assert (module.Kind.default().long, module.Kind.made("ab").long) == (True, False)
+    assert (module.LeakDetector.__doc__, json.dumps.__doc__) == ("exported", documented)

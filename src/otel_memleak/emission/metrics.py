@@ -23,6 +23,7 @@ from opentelemetry.metrics import (
 
 from otel_memleak import forks, semconv
 from otel_memleak.per_provider import PerProvider
+from otel_memleak.threads import sleep
 from otel_memleak.version import __version__
 from otel_memleak.vocabulary import REASONS, SEVERITIES, STATES
 
@@ -143,6 +144,10 @@ def _create_observable(meter: Meter, metric: semconv.Metric, slot: Slot) -> None
     )
 
 
+_OF_MANY_POINTS: Final = ("memleak.state", _ALERTS)
+"""Before them the interpreter's lock is let go: a collection is not to keep others waiting for a millisecond."""
+
+
 def _callback(slot: Slot, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
     observe = _OBSERVE[name]
 
@@ -154,6 +159,8 @@ def _callback(slot: Slot, name: str) -> Callable[[CallbackOptions], Iterable[Obs
         status = source.status
         if status is None or source.excludes(name):
             return ()
+        if name in _OF_MANY_POINTS:
+            sleep(0.0)
         observed = observe(status, source)
         exemplars = slot.exemplars if name == _ALERTS else None
         return observed if exemplars is None else _leading(observed, exemplars)

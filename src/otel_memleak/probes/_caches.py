@@ -105,8 +105,8 @@ def _in_modules(modules: Iterable[object]) -> Iterator[Any]:
             continue
         names: dict[str, object] = object.__getattribute__(module, "__dict__")
         own, values = names.get("__name__"), tuple(names.values())
-        left -= len(values)
         for value in values:
+            left -= 1
             if left < 0:
                 sleep(_BETWEEN_S)
                 left = _NAMES_AT_A_TIME
