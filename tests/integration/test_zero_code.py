@@ -105,7 +105,9 @@ def test_the_alert_is_followed_by_the_name_of_what_leaks(trio: Trio) -> None:
         receiver.wait_for(lambda: receiver.spans("memleak.diagnosis"), timeout_s=30)
     except TimeoutError as error:  # whether all spans are missing, and what the exporter has to say
         more = len(receiver.spans("GET /item")) - requests
-        pytest.fail(f"{error}\n{more} spans of requests meanwhile\n{trio.grpc.output}")
+        # The launcher turns what is logged into records; then nothing of it is printed.
+        logged = [(log.severity_text, log.body) for log in receiver.logs() if not log.event_name]
+        pytest.fail(f"{error}\n{more} spans of requests meanwhile\n{logged}\n{trio.grpc.output}")
 
 
 def test_every_metric_of_the_contract_arrives(trio: Trio) -> None:

@@ -145,7 +145,7 @@ def _create_observable(meter: Meter, metric: semconv.Metric, slot: Slot) -> None
 
 
 _OF_MANY_POINTS: Final = ("memleak.state", _ALERTS)
-"""Before them the interpreter's lock is let go: a collection is not to keep others waiting for a millisecond."""
+"""Before them the interpreter's lock is let go: a collection is not to hold up others for a millisecond."""
 
 
 def _callback(slot: Slot, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
