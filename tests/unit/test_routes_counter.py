@@ -116,7 +116,7 @@ def test_a_route_known_only_at_the_end_is_the_name(counting: Counting) -> None:
 
 
 def test_threads_lose_no_call_and_leave_nothing_behind(counting: Counting) -> None:
-    """Names that come again and again are only put down; what waits to be counted, or was open, stays little."""
+    """Names that come again and again have a meter, which several threads turn; what was open stays little."""
     tracer, counter = counting()
     counter._entries.opened = opened = OpenSpans()
     threads = [threading.Thread(target=serve, args=(tracer, "/a", 3000)) for _ in range(4)]
