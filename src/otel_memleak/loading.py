@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import FunctionType
 from typing import TYPE_CHECKING, Final
@@ -91,12 +92,14 @@ def load(names: Sequence[str], go_on: Callable[[], bool]) -> bool:
 def _trim(name: str) -> bool:
     """Let go what only readers of the source need, a tenth of what the modules of an engine take, and wait.
 
-    What is documented for users, the names the package exports, stays as it is.
+    What is documented for users, the names the package exports and all of `testing`, stays as it is.
 
     Returns:
         Whether there was anything to let go.
     """
-    module = sys.modules.get(name) if name.startswith("otel_memleak.") else None
+    if not name.startswith("otel_memleak.") or name.startswith("otel_memleak.testing"):
+        return False
+    module = sys.modules.get(name)
     if module is None or module.__doc__ is None:
         return False
     vars(module).update(__doc__=None, __annotations__={})
@@ -104,7 +107,8 @@ def _trim(name: str) -> bool:
     for thing in tuple(vars(module).values()):
         ours = isinstance(thing, FunctionType | type) and thing.__module__ == name
         if ours and thing.__name__ not in exported:
-            _bare(thing)
+            with suppress(Exception):  # an interpreter to come may not allow it
+                _bare(thing)
     sleep(_BETWEEN_S)
     return True
 

@@ -372,3 +372,22 @@ def test_a_leak_is_marked_on_the_requests_in_flight_however_busy_the_service(
     assert calm == attended
     (marked,) = (span for span in telemetry.spans() if span.name == "GET /slow" and span.events)
     assert [event.name for event in marked.events] == ["memleak.leak"]
+
+
+@pytest.mark.parametrize(("rss_mb", "attended"), [(100, False), (480, True)])
+def test_near_the_limit_requests_are_remembered_from_their_beginning(
+    telemetry: InMemoryTelemetry, rss_mb: int, attended: bool
+) -> None:
+    """Last words may be said at any sample then, without a suspicion before."""
+    process = Process(lambda t: rss_mb * MB, CGROUP, telemetry, routes=True)
+    process.engine._follow_providers()
+    inflight = process.engine._responder.alerts._inflight  # type: ignore[union-attr]
+    assert inflight is not None
+    tracer = telemetry.providers["tracer_provider"].get_tracer("shop")
+
+    for _ in range(30):
+        for _ in range(100):
+            tracer.start_span("GET /a", kind=SpanKind.SERVER).end()
+        process.live(60)
+
+    assert inflight._entries.attentive is attended

@@ -263,3 +263,23 @@ def test_what_is_let_go_is_for_readers_only(monkeypatch: pytest.MonkeyPatch) -> 
     assert (module.doubled(4), module.bare()) == (8, "constant")
     assert (module.Kind.default().long, module.Kind.made("ab").long) == (True, False)
     assert (module.LeakDetector.__doc__, json.dumps.__doc__) == ("exported", documented)
+
+
+def test_where_nothing_may_be_let_go_everything_is_loaded_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tenth less to weigh is not worth a process that is not watched."""
+    module: Any = ModuleType("otel_memleak.made_up")
+    exec(SOURCE, vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    refused: list[object] = []
+
+    def refuse(thing: object) -> None:
+        refused.append(thing)
+        raise ValueError("not here")
+
+    monkeypatch.setattr(loading, "_bare", refuse)
+
+    assert loading.load([module.__name__], lambda: True)
+    assert module.doubled in refused
+    assert module.doubled.__doc__ == "function"
