@@ -100,14 +100,18 @@ def test_the_alert_is_followed_by_the_name_of_what_leaks(trio: Trio) -> None:
     assert diagnosis.attributes["memleak.origin"] == "python"
     assert diagnosis.attributes["memleak.suspect.owner"][0] == "__main__:main.<locals>.cache"
     assert diagnosis.attributes["memleak.suspect.type"][0] == "bytearray"
-    requests = len(receiver.spans("GET /item"))
+
+    def arrived() -> tuple[int, int]:
+        return len(receiver.spans("GET /item")), len(receiver.metrics("memleak.process.rss"))
+
+    before = arrived()
     try:
         receiver.wait_for(lambda: receiver.spans("memleak.diagnosis"), timeout_s=30)
-    except TimeoutError as error:  # whether all spans are missing, and what the exporter has to say
-        more = len(receiver.spans("GET /item")) - requests
-        # The launcher turns what is logged into records; then nothing of it is printed.
-        logged = [(log.severity_text, log.body) for log in receiver.logs() if not log.event_name]
-        pytest.fail(f"{error}\n{more} spans of requests meanwhile\n{logged}\n{trio.grpc.output}")
+    except TimeoutError as error:  # whether all spans are missing, or everything, and what the exporter says
+        pytest.fail(
+            f"{error}\nspans of requests and points, before and after: {before}, {arrived()}\n"
+            f"{trio.grpc.output}"
+        )
 
 
 def test_every_metric_of_the_contract_arrives(trio: Trio) -> None:
