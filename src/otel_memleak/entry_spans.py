@@ -6,8 +6,8 @@ What is done for an entry is written out rather than handed to a list of listene
 SDK offers properties: each detour would cost as much as the work. A SpanContext is a tuple by its documented
 type, and the fields are as old as the SDK.
 
-A method that is wanted now and then only is another class's, and the processor changes its class: a method
-that asks whether it is wanted costs half as much as one that is.
+A method that is wanted now and then only is another class's, and the processor changes its class: in the
+meantime there is an empty one, which does not even ask.
 """
 
 from __future__ import annotations

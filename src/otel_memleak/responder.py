@@ -83,7 +83,6 @@ class Responder:
         self.alert_counts: Mapping[tuple[Severity, Reason], int] = {}
         self._limit: MemoryLimit | None = None
         self._requests: int | None = None
-        self._attentive = True
         self._postponed: LeakAlert | None = None
         self._epilogue: Epilogue | None = None
         self._approach = Approach(self._settings.sampling_interval_seconds)
@@ -148,10 +147,8 @@ class Responder:
         """Remember open spans, unless there are many, of which none is likely to be marked."""
         before, self._requests = self._requests, sample.requests
         brisk = before is not None and sample.requests is not None and sample.requests - before >= BRISK
-        attentive = not brisk or state in ("suspect", "leaking") or self._limit_near(sample)
-        if attentive is not self._attentive and self.alerts is not None:
-            self._attentive = attentive
-            self.alerts.attend(attentive)
+        if self.alerts is not None:
+            self.alerts.attend(not brisk or state in ("suspect", "leaking") or self._limit_near(sample))
 
     def _limit_near(self, sample: Sample) -> bool:
         limit_bytes = self._limit.limit_bytes if self._limit is not None else None

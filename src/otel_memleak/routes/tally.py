@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
 from itertools import count, repeat, starmap
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,8 @@ from otel_memleak.threads import new_lock
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
+
+    from otel_memleak.entry_spans import Steps
 
 CONTEXTS_PER_ROUTE: Final = 3
 BATCH: Final = 256
@@ -53,7 +54,7 @@ class _Meter:
         self._calls = count()
         self._known = 0
         self.contexts: deque[SpanContext | None] = deque(maxlen=CONTEXTS_PER_ROUTE)
-        self.steps = (self._calls.__next__, self.contexts.append)
+        self.steps: Steps = (self._calls.__next__, self.contexts.append)
 
     def take(self) -> int:
         """Calls since it was last asked."""
@@ -103,7 +104,7 @@ class RouteTally:
         if len(self.pending) >= BATCH:
             self.settle()
 
-    def steps(self, name: str) -> tuple[Callable[[], int], Callable[[SpanContext | None], None]] | None:
+    def steps(self, name: str) -> Steps | None:
         """What to do for each call of this name instead of counting it.
 
         Returns:
