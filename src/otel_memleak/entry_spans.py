@@ -187,7 +187,8 @@ class _FromTheStart(EntrySpans):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember a local root, and tell of an entry."""
-        super().on_start(span, parent_context)
+        if self._attentive:
+            super().on_start(span, parent_context)
         try:
             if self._began is not None and _is_entry(span):
                 self._began(span)

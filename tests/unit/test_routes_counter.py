@@ -184,6 +184,19 @@ def test_beginnings_are_looked_at_only_once_something_is_dropped(counting: Count
     assert counter._begun == {}
 
 
+def test_a_busy_service_remembers_no_beginning_under_a_sampler_either(counting: Counting) -> None:
+    """That some spans are dropped costs a look at the others, and no memory of them besides."""
+    tracer, counter = counting(ParentBased(TraceIdRatioBased(0.5)))
+    counter._entries.opened = opened = OpenSpans()
+    serve(tracer, "/a", times=20)
+    counter._entries.attentive = False
+    opened.forget()
+    serve(tracer, "/a", times=20)
+
+    assert opened.refs == []
+    assert counter.counts() == {"GET /a": 40}
+
+
 @pytest.mark.skipif(
     sys.platform != "linux", reason="elsewhere a fork is noticed by asking for the process id"
 )
@@ -358,6 +371,55 @@ def test_a_dropped_span_s_first_name_is_not_taken_for_its_last(counting: Countin
 
     # The first one came when nothing was known yet.
     assert counter.counts() == {"GET /u/ann": 1, "GET /u/{name}": 2}
+
+
+def test_a_name_dropped_spans_are_counted_under_at_sight_is_given_up_when_one_ends_otherwise(
+    counting: Counting,
+) -> None:
+    """What is known of a name is known until the first recorded span that begins with it and is renamed."""
+    tracer, counter = counting(ParentBased(ALWAYS_ON))
+
+    def request(*, sampled: bool, ends: str) -> None:
+        with tracer.start_as_current_span(
+            "GET /a", context=remote_parent(sampled), kind=SpanKind.SERVER
+        ) as span:
+            span.update_name(ends)
+
+    for _ in range(3):
+        request(sampled=False, ends="GET /a")
+    assert list(counter._settled) == ["GET /a"]
+    for _ in range(20):
+        request(sampled=True, ends="GET /b")
+    assert counter._settled == {}
+    for _ in range(5):
+        request(sampled=False, ends="unknown to anybody, since it is dropped")
+
+    assert counter.counts() == {"GET /a": 3, "GET /b": 25}
+
+
+def test_what_is_entered_within_a_dropped_request_is_counted_and_what_is_done_there_is_not(
+    counting: Counting,
+) -> None:
+    """An application mounted in another one, a message taken by a task: entries, whatever they are part of."""
+    tracer, counter = counting(ParentBased(ALWAYS_OFF))
+    for _ in range(3):
+        with tracer.start_as_current_span("job /nightly"):
+            for kind in SpanKind:
+                with tracer.start_as_current_span(f"{kind.name} /inner", kind=kind):
+                    pass
+
+    assert counter.counts() == {"job /nightly": 3, "SERVER /inner": 3, "CONSUMER /inner": 3}
+
+
+def test_paths_with_identifiers_take_no_place_from_routes_when_they_are_dropped(counting: Counting) -> None:
+    """Where the route never becomes known, each request has a name of its own."""
+    tracer, counter = counting(ALWAYS_OFF)
+    for number in range(1000):
+        with tracer.start_as_current_span(f"GET /u/{number}", kind=SpanKind.SERVER):
+            pass
+
+    assert counter._settled == {}
+    assert sum(counter.counts().values()) == 1000
 
 
 class ForeignProvider:

@@ -10,19 +10,17 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Sam
 from opentelemetry.trace import SpanKind
 
 Dropped = Callable[[Context | None, str, SpanKind | None, Any], None]
+Counts = dict[str, Callable[[], int]]
 
 _DROP: Final = Decision.DROP
-_DELEGATES: Final = (
-    "_root",
-    "_remote_parent_sampled",
-    "_remote_parent_not_sampled",
-    "_local_parent_sampled",
-    "_local_parent_not_sampled",
-)
+_SERVER: Final = SpanKind.SERVER
+_CONSUMER: Final = SpanKind.CONSUMER
+_OF_LOCAL_ROOTS: Final = ("_root", "_remote_parent_sampled", "_remote_parent_not_sampled")
+_OF_THE_INSIDE: Final = ("_local_parent_sampled", "_local_parent_not_sampled")
 
 
 class SamplerTap:
-    """Hears of every span a sampler drops, without a say in the decision.
+    """Hears of every entry a sampler drops, without a say in the decision.
 
     Of a `ParentBased` sampler, which is the default, only the delegates that can drop are listened to: where
     everything is sampled, listening then costs nothing. Of any other sampler the method is replaced on the
@@ -33,27 +31,29 @@ class SamplerTap:
 
     Args:
         sampler: Of the provider; it has a dictionary to put a method in.
-        dropped: Called with parent context, name, kind and attributes of each span that was dropped.
+        counts: By name, what to call for an entry that was dropped; filled by whoever is told of the others.
+        dropped: Called with parent context, name, kind and attributes of each other span that was dropped and
+            may be an entry.
     """
 
-    def __init__(self, sampler: Sampler, dropped: Dropped) -> None:
+    def __init__(self, sampler: Sampler, counts: Counts, dropped: Dropped) -> None:
         self._sampler = sampler
         self._ears: dict[str, _Ear] = {}
         if _asks_its_delegates(sampler):
-            for name in _DELEGATES:
+            for name in _OF_LOCAL_ROOTS + _OF_THE_INSIDE:
                 delegate = getattr(sampler, name)
                 if not _drops_nothing(delegate):
-                    self._ears[name] = ear = _Ear(delegate, dropped)
+                    self._ears[name] = ear = _Ear(delegate, counts, dropped, roots=name in _OF_LOCAL_ROOTS)
                     setattr(sampler, name, ear)
         elif not _drops_nothing(sampler):
-            ear = self._ears["should_sample"] = _Ear(sampler, dropped)
+            ear = self._ears["should_sample"] = _Ear(sampler, counts, dropped)
             ear.wrapper = ear.should_sample
             setattr(sampler, "should_sample", ear.wrapper)  # noqa: B010 - mypy: no method is assigned to
 
     def close(self) -> None:
         """Put the sampler back as it was."""
         for name, ear in self._ears.items():
-            ear.dropped = None
+            ear.deafen()
             found = getattr(self._sampler, name, None)
             if name == "should_sample":
                 if found is ear.wrapper:
@@ -64,13 +64,28 @@ class SamplerTap:
 
 
 class _Ear(Sampler):
-    """Decides as another sampler does, and tells of what that dropped."""
+    """Decides as another sampler does, and tells of what that dropped.
 
-    def __init__(self, sampler: Sampler, dropped: Dropped) -> None:
+    Args:
+        sampler: The other.
+        counts: What to call for an entry of a name.
+        dropped: Told of the rest.
+        roots: True for one that is asked about local roots only; False for one that never is, but about what
+            happens inside, for which there are many spans to a request; None for one that is asked about all.
+    """
+
+    def __init__(self, sampler: Sampler, counts: Counts, dropped: Dropped, roots: bool | None = None) -> None:
         self.sampler = sampler
-        self.dropped: Dropped | None = dropped
         self.wrapper: object = None
+        self._counts = counts
+        self._dropped: Dropped | None = dropped
         self._decide = sampler.should_sample
+        self._only_roots = roots is True
+        self._never_roots = roots is False
+
+    def deafen(self) -> None:
+        """Tell nobody from now on."""
+        self._counts, self._dropped = {}, None
 
     def should_sample(
         self,
@@ -85,8 +100,16 @@ class _Ear(Sampler):
     ) -> SamplingResult:
         """The other's decision."""
         result = self._decide(parent_context, trace_id, name, kind, attributes, links, *rest, **more)
-        if result.decision is _DROP and self.dropped is not None:
-            self.dropped(parent_context, name, kind, attributes)
+        if result.decision is _DROP:
+            if kind is _SERVER or kind is _CONSUMER or self._only_roots:
+                count = self._counts.get(name)
+                if count is not None:
+                    count()
+                    return result
+            elif self._never_roots:
+                return result
+            if self._dropped is not None:
+                self._dropped(parent_context, name, kind, attributes)
         return result
 
     def get_description(self) -> str:
@@ -99,7 +122,7 @@ def _asks_its_delegates(sampler: Sampler) -> bool:
     return (
         isinstance(sampler, ParentBased)
         and type(sampler).should_sample is ParentBased.should_sample
-        and all(hasattr(sampler, name) for name in _DELEGATES)
+        and all(hasattr(sampler, name) for name in _OF_LOCAL_ROOTS + _OF_THE_INSIDE)
     )
 
 

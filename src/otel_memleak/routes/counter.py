@@ -15,7 +15,7 @@ from otel_memleak import entry_spans
 from otel_memleak.guard import Guard
 from otel_memleak.per_provider import PerProvider
 from otel_memleak.routes import names
-from otel_memleak.routes._sampler_tap import SamplerTap
+from otel_memleak.routes._sampler_tap import Counts, SamplerTap
 from otel_memleak.routes.tally import RouteTally, shared_tally
 from otel_memleak.semconv import SCOPE
 
@@ -54,6 +54,7 @@ class RouteCounter:
         self._begun: dict[int, str] = {}
         self._endings: dict[str, deque[str]] = {}
         self._steps = spans.steps
+        self._settled: Counts = {}
         self.approximate = False
         """Whether spans are dropped that this counter cannot see."""
 
@@ -76,8 +77,8 @@ class RouteCounter:
         if self._tap:
             self._tap.close()
         self._tap = None
-        self._begun.clear()
-        self._endings.clear()
+        for known in (self._begun, self._endings, self._settled):
+            known.clear()
 
     def watch(self, sampler: Sampler | None) -> None:
         """Count also what this sampler drops, while enabled."""
@@ -97,8 +98,10 @@ class RouteCounter:
             # Spans that never end would fill it for good.
             self._begun.clear()
         try:
-            begun = names.of_span(span.name, _plain(span.attributes), span.kind is _SERVER)
-            self._begun[span.get_span_context().span_id] = names.collapse(begun)
+            begun = span.name
+            if begun not in self._steps:
+                begun = names.collapse(names.of_span(begun, _plain(span.attributes), span.kind is _SERVER))
+            self._begun[span.get_span_context().span_id] = begun
         except Exception as error:
             self._guard.swallow("looking at a span", error)
 
@@ -108,9 +111,14 @@ class RouteCounter:
             kind = span.kind
             if kind is _INTERNAL and _is_ours(span):
                 return
-            name = self._final_name(span, kind)
-            context = span.get_span_context()
-            self._tally.count(name, context)
+            name, context = span.name, span.get_span_context()
+            steps = self._steps.get(name)
+            if steps is not None:
+                steps[0]()
+                steps[1](context)
+            else:
+                name = self._final_name(span, kind)
+                self._tally.count(name, context)
             if self._begun and context is not None:
                 self._learn(self._begun.pop(context.span_id, None), name)
         except Exception as error:
@@ -121,7 +129,7 @@ class RouteCounter:
         if self._sampler is None:
             self.approximate = True
         else:
-            self._tap = SamplerTap(self._sampler, self._on_dropped)
+            self._tap = SamplerTap(self._sampler, self._settled, self._on_dropped)
 
     def _on_dropped(
         self, parent_context: Context | None, name: str, kind: SpanKind | None, attributes: Any
@@ -136,15 +144,21 @@ class RouteCounter:
             begun = name
             if name not in self._steps:
                 begun = names.of_span(name, _plain(attributes), kind is _SERVER)[: names.LONGEST]
-            if self._endings:
-                endings = self._endings.get(begun) or self._endings.get(names.collapse(begun))
-                if endings:
-                    # Each in its turn: as often as recorded spans have ended with it.
-                    endings.rotate()
-                    begun = endings[0]
+            endings = self._endings.get(begun) or self._endings.get(names.collapse(begun))
+            if begun == name and "/" in name and (not endings or set(endings) == {name}):
+                self._settle(name)
+            if endings:
+                # Each in its turn: as often as recorded spans have ended with it.
+                endings.rotate()
+                begun = endings[0]
             self._tally.count(begun)
         except Exception as error:
             self._guard.swallow("counting a span that was not sampled", error)
+
+    def _settle(self, name: str) -> None:
+        """Count what is dropped of this name without a further look, until one ends with another name."""
+        if names.collapse(name) == name and (steps := self._tally.steps(name)) is not None:
+            self._settled[name] = steps[0]
 
     def _final_name(self, span: ReadableSpan, kind: SpanKind) -> str:
         name = names.of_span(span.name, _plain(span.attributes), kind is _SERVER)[: names.LONGEST]
@@ -156,6 +170,8 @@ class RouteCounter:
     def _learn(self, begun: str | None, ended: str) -> None:
         if begun is None:
             return
+        if ended != begun:
+            self._settled.clear()
         endings = self._endings.get(begun)
         if endings is None:
             if len(self._endings) >= _NAMES_REMEMBERED:

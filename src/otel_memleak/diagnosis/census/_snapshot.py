@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from otel_memleak.diagnosis.census import _child, _message
 from otel_memleak.diagnosis.census._fork import fork_and_run
+from otel_memleak.diagnosis.census._grpc import grpc_is_loaded, wait_for_quiet
 from otel_memleak.diagnosis.census._isolation import isolate
 from otel_memleak.diagnosis.census._libc import Libc
 from otel_memleak.diagnosis.census._limits import CensusBudget
@@ -127,6 +128,8 @@ def _run(
     growth_bytes_per_hour: float | None,
     should_stop: Callable[[], bool],
 ) -> Census | Refusal:
+    if not wait_for_quiet(should_stop):
+        return Refusal("a fork would interrupt the calls of gRPC that are under way")
     reading, writing = os.pipe()
     try:
         os.set_blocking(reading, False)
@@ -175,7 +178,7 @@ def _fork(
     pinned = tools.pin()
 
     def work() -> None:
-        isolate(tools.libc, writing, budget, address_space)
+        isolate(tools.libc, writing, budget, address_space, keep_events=grpc_is_loaded())
         found = look(
             time_s,
             summaries,
