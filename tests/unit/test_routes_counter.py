@@ -411,6 +411,25 @@ def test_what_is_entered_within_a_dropped_request_is_counted_and_what_is_done_th
     assert counter.counts() == {"job /nightly": 3, "SERVER /inner": 3, "CONSUMER /inner": 3}
 
 
+def test_a_name_that_is_none_does_not_reach_the_application_as_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The SDK drops a span whatever it is called."""
+    monkeypatch.setattr("otel_memleak.guard.reraise", False)
+    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    guard = Guard()
+    counter = attach(provider, guard, RouteTally())
+    assert counter is not None
+    counter.enabled = True
+    name: Any = ["not", "a", "name"]
+    try:
+        provider.get_tracer("test").start_span(name, kind=SpanKind.SERVER).end()
+    finally:
+        counter.enabled = False
+
+    assert guard.errors == 1
+
+
 def test_paths_with_identifiers_take_no_place_from_routes_when_they_are_dropped(counting: Counting) -> None:
     """Where the route never becomes known, each request has a name of its own."""
     tracer, counter = counting(ALWAYS_OFF)

@@ -81,7 +81,7 @@ class _Ear(Sampler):
         self._dropped: Dropped | None = dropped
         self._decide = sampler.should_sample
         self._only_roots = roots is True
-        self._never_roots = roots is False
+        self._anything = roots is None
 
     def deafen(self) -> None:
         """Tell nobody from now on."""
@@ -99,16 +99,19 @@ class _Ear(Sampler):
         **more: Any,
     ) -> SamplingResult:
         """The other's decision."""
-        result = self._decide(parent_context, trace_id, name, kind, attributes, links, *rest, **more)
-        if result.decision is _DROP:
-            if kind is _SERVER or kind is _CONSUMER or self._only_roots:
-                count = self._counts.get(name)
-                if count is not None:
-                    count()
-                    return result
-            elif self._never_roots:
-                return result
-            if self._dropped is not None:
+        if rest or more:
+            result = self._decide(parent_context, trace_id, name, kind, attributes, links, *rest, **more)
+        else:  # as the SDK asks; passing on what is not there costs as much as all the rest
+            result = self._decide(parent_context, trace_id, name, kind, attributes, links)
+        entry = kind is _SERVER or kind is _CONSUMER or self._only_roots
+        if (entry or self._anything) and result.decision is _DROP:
+            try:
+                count = self._counts.get(name) if entry else None
+            except TypeError:  # a name that is none; whoever is told takes note
+                count = None
+            if count is not None:
+                count()
+            elif self._dropped is not None:
                 self._dropped(parent_context, name, kind, attributes)
         return result
 
