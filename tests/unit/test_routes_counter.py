@@ -33,6 +33,7 @@ from otel_memleak.emission import inflight
 from otel_memleak.entry_spans import OpenSpans
 from otel_memleak.guard import Guard
 from otel_memleak.routes.attribution import RouteAttribution
+from otel_memleak.routes._sampler_tap import SamplerTap
 from otel_memleak.routes.counter import RouteCounter, attach
 from otel_memleak.routes.tally import RouteTally
 from otel_memleak.semconv import SCOPE
@@ -409,6 +410,18 @@ def test_what_is_entered_within_a_dropped_request_is_counted_and_what_is_done_th
                     pass
 
     assert counter.counts() == {"job /nightly": 3, "SERVER /inner": 3, "CONSUMER /inner": 3}
+
+
+def test_nobody_is_told_of_what_is_dropped_inside_a_request() -> None:
+    """Most of what is dropped: it is turned away by its kind, without a look at its parent."""
+    sampler, told = ParentBased(ALWAYS_OFF), list[str]()
+    tap = SamplerTap(sampler, {}, lambda parent, name, kind, attributes: told.append(name))
+    tracer = TracerProvider(sampler=sampler, shutdown_on_exit=False).get_tracer("test")
+    with tracer.start_as_current_span("job"), tracer.start_as_current_span("SELECT", kind=SpanKind.CLIENT):
+        pass
+    tap.close()
+
+    assert told == ["job"]
 
 
 def test_a_name_that_is_none_does_not_reach_the_application_as_an_error(

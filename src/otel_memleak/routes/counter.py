@@ -171,7 +171,7 @@ class RouteCounter:
         if begun is None:
             return
         if ended != begun:
-            self._settled.clear()
+            self._settled.pop(begun, None)
         endings = self._endings.get(begun)
         if endings is None:
             if len(self._endings) >= _NAMES_REMEMBERED:
