@@ -32,8 +32,8 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, Tracer
 from otel_memleak.emission import inflight
 from otel_memleak.entry_spans import OpenSpans
 from otel_memleak.guard import Guard
-from otel_memleak.routes.attribution import RouteAttribution
 from otel_memleak.routes._sampler_tap import SamplerTap
+from otel_memleak.routes.attribution import RouteAttribution
 from otel_memleak.routes.counter import RouteCounter, attach
 from otel_memleak.routes.tally import RouteTally
 from otel_memleak.semconv import SCOPE
