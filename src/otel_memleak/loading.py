@@ -24,6 +24,7 @@ _LONGEST_WAIT_S: Final = 1.0
 """A fork goes ahead after that: rather a child that is not watched than a parent that hangs."""
 
 _BETWEEN_S: Final = 0.0005
+_KEPT_WHOLE: Final = ("otel_memleak.testing", "otel_memleak.cli")
 _hooked: Final[list[bool]] = []
 
 
@@ -92,12 +93,13 @@ def load(names: Sequence[str], go_on: Callable[[], bool]) -> bool:
 def _trim(name: str) -> bool:
     """Let go what only readers of the source need, a tenth of what the modules of an engine take, and wait.
 
-    What is documented for users, the names the package exports and all of `testing`, stays as it is.
+    What is documented for users, the names the package exports and all of `testing`, stays as it is, and so do
+    the commands, which show their docstrings as help.
 
     Returns:
         Whether there was anything to let go.
     """
-    if not name.startswith("otel_memleak.") or name.startswith("otel_memleak.testing"):
+    if not name.startswith("otel_memleak.") or name.startswith(_KEPT_WHOLE):
         return False
     module = sys.modules.get(name)
     if module is None or module.__doc__ is None:

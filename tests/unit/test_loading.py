@@ -283,3 +283,13 @@ def test_where_nothing_may_be_let_go_everything_is_loaded_all_the_same(
     assert loading.load([module.__name__], lambda: True)
     assert module.doubled in refused
     assert module.doubled.__doc__ == "function"
+
+
+@pytest.mark.parametrize("package", ["cli", "cli._check", "testing", "testing._check"])
+def test_what_shows_its_documentation_keeps_it(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    """Commands print their docstrings as help, also in a process that is watched."""
+    module = ModuleType(f"otel_memleak.{package}", "What it is for.")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    assert not loading._trim(module.__name__)
+    assert module.__doc__ == "What it is for."
