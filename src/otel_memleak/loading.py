@@ -93,8 +93,8 @@ def load(names: Sequence[str], go_on: Callable[[], bool]) -> bool:
 def _trim(name: str) -> bool:
     """Let go what only readers of the source need, a tenth of what the modules of an engine take, and wait.
 
-    What is documented for users, the names the package exports and all of `testing`, stays as it is, and so do
-    the commands, which show their docstrings as help.
+    What is documented for users, the names the package exports and all of `testing`, stays as it is, and so
+    do the commands, which show their docstrings as help.
 
     Returns:
         Whether there was anything to let go.

@@ -19,10 +19,11 @@ from otel_memleak.diagnosis.census import _walk
 from otel_memleak.diagnosis.census._kinds import Kind
 from otel_memleak.diagnosis.census._labels import definition_site
 from otel_memleak.diagnosis.census._look import deadline_pace
-from otel_memleak.diagnosis.census._roots import UNNAMED, add_frames, add_modules, add_unreached
+from otel_memleak.diagnosis.census._roots import UNNAMED, add_modules, add_stacks, add_unreached
 from otel_memleak.diagnosis.census._summary import Summary, summarise
 from otel_memleak.diagnosis.census._tree import Node
 from otel_memleak.diagnosis.census._walk import BIG_BYTES, SMALL_TREE, Walker
+from otel_memleak.frames import _stack
 
 
 class Item:
@@ -369,12 +370,36 @@ def test_what_is_being_exported_is_nobodys_leak(exporter: str) -> None:
     walker = Walker(may_peek=True)
 
     def look() -> None:
-        add_frames(walker, {1: sys._getframe()})
+        add_stacks(walker, [_stack(sys._getframe())])
 
     call_from("shop", lambda: call_from(exporter, lambda: call_from("http_client", look)))
 
     ours = {node.label: node.ours for node in walker.root.children.values()}
     assert (ours["shop:work"], ours[f"{exporter}:work"], ours["http_client:work"]) == (False, True, True)
+
+
+def test_no_frame_is_asked_for_its_caller() -> None:
+    """Law: in a snapshot the way to the caller leads over a stack that somebody else may have by now."""
+
+    class Frame:
+        """Of a thread that is gone."""
+
+        f_globals: ClassVar[dict[str, str]] = {"__name__": "shop"}
+        f_code = call_from.__code__
+        f_locals: ClassVar[dict[str, object]] = {}
+
+        @property
+        def f_back(self) -> object:
+            raise AssertionError
+
+    walker = Walker(may_peek=True)
+    add_stacks(walker, [[Frame(), Frame()]])
+
+    assert walker.root.children
+    assert [frame.f_code.co_name for frame in _stack(sys._getframe())][:2] == [
+        "test_no_frame_is_asked_for_its_caller",
+        sys._getframe(1).f_code.co_name,
+    ]
 
 
 def test_a_tree_taken_apart_holds_nothing() -> None:

@@ -69,7 +69,7 @@ def longest_gap_s(action: Callable[[], object]) -> tuple[float, float, object]:
 def walk_here() -> object:
     """The same walk, all at once, in the process."""
     tracked = gc.get_objects()
-    return look(0.0, [], None, pace=lambda: "", frames={}, tracked=tracked).objects
+    return look(0.0, [], None, pace=lambda: "", stacks=(), tracked=tracked).objects
 
 
 def bare_fork_s(repeats: int = 5) -> tuple[float, float]:

@@ -14,10 +14,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 from typing import Final
 
+from otel_memleak.frames import other_stacks, thread_frames
 from otel_memleak.threads import get_ident, sleep
 
 _PATIENCE_S: Final = 2.0
@@ -55,23 +55,22 @@ def wait_for_quiet(
     """
     if not grpc_is_loaded():
         return True
-    if any(thread.name.endswith(_ASYNCHRONOUS) for thread in threading.enumerate()):
+    if not thread_frames() or any(one.name.endswith(_ASYNCHRONOUS) for one in threading.enumerate()):
         return False
     end_s = clock_s() + _PATIENCE_S
-    while modules := {module for module, function in _running() if function not in _BETWEEN_CALLS}:
+    while modules := _in_use():
         if _SERVER in modules or clock_s() >= end_s or should_stop():
             return False
         sleep(_BETWEEN_LOOKS_S)
     return True
 
 
-def _running() -> Iterator[tuple[str, str]]:
-    """Modules of gRPC and their functions that other threads are in."""
-    own = get_ident()
-    for ident, top in sys._current_frames().items():
-        frame: FrameType | None = top if ident != own else None
-        while frame is not None:
-            module = frame.f_globals.get("__name__")
-            if module in (_CLIENT, _SERVER):
-                yield module, frame.f_code.co_name
-            frame = frame.f_back
+def _in_use() -> set[str]:
+    """Modules of gRPC that other threads are in because of a call."""
+    return {
+        module
+        for stack in other_stacks(get_ident())
+        for frame in stack
+        if (module := frame.f_globals.get("__name__")) in (_CLIENT, _SERVER)
+        and frame.f_code.co_name not in _BETWEEN_CALLS
+    }

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from otel_memleak.diagnosis.census._limits import CensusBudget
-from otel_memleak.diagnosis.census._look import Pace, look, other_frames
+from otel_memleak.diagnosis.census._look import Pace, look
 from otel_memleak.diagnosis.census._message import Census
 from otel_memleak.diagnosis.census._walk import Walker
-from otel_memleak.frames import has_gil
+from otel_memleak.frames import has_gil, other_stacks
 from otel_memleak.threads import get_ident, sleep
 
 _MAX_NODES: Final = 50_000
@@ -54,7 +54,7 @@ def look_in_process(
         [one.summary for one in earlier if one.in_process][-2:],
         growth_bytes_per_hour,
         pace=_sliced_pace(budget, should_stop, clock_s, sleep),
-        frames=other_frames(get_ident()),
+        stacks=other_stacks(get_ident()),
         tracked=None,
         walker=Walker(may_peek=False, max_nodes=_MAX_NODES, enough=_ENOUGH),
     )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from otel_memleak.diagnosis.census._rank import rank
-from otel_memleak.diagnosis.census._roots import add_frames, add_modules, add_thread_data, add_unreached
+from otel_memleak.diagnosis.census._roots import add_modules, add_stacks, add_thread_data, add_unreached
 from otel_memleak.diagnosis.census._summary import Summary, summarise
 from otel_memleak.diagnosis.census._walk import Walker
-from otel_memleak.frames import thread_frames
 from otel_memleak.types import Suspect
 
 
@@ -45,7 +44,7 @@ def look(
     growth_bytes_per_hour: float | None,
     *,
     pace: Pace,
-    frames: Mapping[int, Any],
+    stacks: Sequence[Sequence[Any]],
     tracked: list[object] | None,
     pinned: Sequence[object] = (),
     walker: Walker | None = None,
@@ -57,13 +56,13 @@ def look(
         earlier: Encoded summaries of earlier looks, oldest first.
         growth_bytes_per_hour: Growth that suspects are measured against; None for what the looks show.
         pace: Says when to stop.
-        frames: Innermost frame of each thread.
+        stacks: Frames of each thread, innermost first.
         tracked: All objects the collector knows; None to leave out what no module leads to.
         pinned: Thread-local data of other threads.
         walker: What to walk with; None for one that may do all a copy of the process may do.
     """
     walker = walker or Walker(may_peek=True)
-    cut_short = _walk(_steps(walker, frames, tracked, pinned), walker, tracked, pace)
+    cut_short = _walk(_steps(walker, stacks, tracked, pinned), walker, tracked, pace)
     summary = summarise(walker.root, time_s, complete=not cut_short)
     objects, size = _totals(walker)
     walker.root.dismantle()
@@ -88,10 +87,13 @@ def _walk(steps: Iterator[None], walker: Walker, tracked: list[object] | None, p
 
 
 def _steps(
-    walker: Walker, frames: Mapping[int, Any], tracked: list[object] | None, pinned: Sequence[object]
+    walker: Walker,
+    stacks: Sequence[Sequence[Any]],
+    tracked: list[object] | None,
+    pinned: Sequence[object],
 ) -> Iterator[None]:
     yield from add_modules(walker)
-    add_frames(walker, frames)
+    add_stacks(walker, stacks)
     yield from walker.run()
     add_thread_data(walker, pinned)
     if tracked is not None:
@@ -124,8 +126,3 @@ def tracked_objects() -> list[object]:
     """Everything the collector knows of, also what was frozen; for a snapshot only."""
     gc.unfreeze()
     return gc.get_objects()
-
-
-def other_frames(thread_id: int) -> dict[int, Any]:
-    """Innermost frames of all threads but one."""
-    return {ident: frame for ident, frame in thread_frames().items() if ident != thread_id}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from otel_memleak.diagnosis.census._kinds import (
@@ -97,22 +97,17 @@ def _is_foreign(name: str, namespace: dict[Any, Any], value: Any) -> bool:
     return False
 
 
-def add_frames(walker: Walker, frames: Mapping[int, Any]) -> None:
+def add_stacks(walker: Walker, stacks: Sequence[Sequence[Any]]) -> None:
     """Count what the locals of running functions hold.
 
     Args:
         walker: Where to count.
-        frames: Innermost frame of each thread, as `sys._current_frames` has them.
+        stacks: Frames of each thread, innermost first.
     """
-    for innermost in frames.values():
-        stack: list[tuple[Any, str]] = []
-        frame = innermost
-        while frame is not None:
-            stack.append((frame, _name_of_globals(frame.f_globals)))
-            frame = frame.f_back
-        modules = [module for _, module in stack]
+    for stack in stacks:
+        modules = [_name_of_globals(frame.f_globals) for frame in stack]
         export = _export_depth(modules)
-        for depth, (frame, module) in enumerate(stack):
+        for depth, (frame, module) in enumerate(zip(stack, modules, strict=True)):
             walker.marks.put(id(frame))
             if frame.f_code.co_flags & _OPTIMIZED:
                 _add_locals(walker, frame, module, passing=depth < export)

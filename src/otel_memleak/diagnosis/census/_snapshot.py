@@ -16,9 +16,10 @@ from otel_memleak.diagnosis.census._grpc import grpc_is_loaded, wait_for_quiet
 from otel_memleak.diagnosis.census._isolation import isolate
 from otel_memleak.diagnosis.census._libc import Libc
 from otel_memleak.diagnosis.census._limits import CensusBudget
-from otel_memleak.diagnosis.census._look import deadline_pace, look, other_frames, tracked_objects
+from otel_memleak.diagnosis.census._look import deadline_pace, look, tracked_objects
 from otel_memleak.diagnosis.census._message import Census
 from otel_memleak.diagnosis.census._pins import Pin, make_pin
+from otel_memleak.frames import other_stacks
 from otel_memleak.probes import ProbeError, RssProbe
 from otel_memleak.threads import get_ident
 from otel_memleak.wording import describe
@@ -173,7 +174,7 @@ def _fork(
     writing: int,
 ) -> int:
     address_space = _address_space_bytes()
-    frames: dict[int, Any] = {}
+    stacks: list[Sequence[Any]] = []
 
     pinned = tools.pin()
 
@@ -184,17 +185,17 @@ def _fork(
             summaries,
             growth_bytes_per_hour,
             pace=deadline_pace(budget.looking_s, budget.cpu_s),
-            frames=frames,
+            stacks=stacks,
             tracked=tracked_objects(),
             pinned=pinned,
         )
         tools.libc.write_all(writing, _message.encode(found))
 
-    frames.update(other_frames(get_ident()))
+    stacks.extend(other_stacks(get_ident()))
     try:
         return fork_and_run(work)
     finally:
-        frames.clear()
+        stacks.clear()
         pinned.clear()
 
 
