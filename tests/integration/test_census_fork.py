@@ -221,22 +221,31 @@ def test_a_child_that_cannot_be_reaped_yet_is_reaped_later(monkeypatch: pytest.M
     assert _child._left_behind == set()
 
 
-def test_a_snapshot_holds_no_descriptor_of_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law: a connection closed by the application is closed for its peer, census or not."""
+@pytest.mark.parametrize("grpc", [False, True])
+def test_a_snapshot_holds_no_descriptor_of_the_application(
+    monkeypatch: pytest.MonkeyPatch, grpc: bool
+) -> None:
+    """Law: a connection closed by the application is closed for its peer, census or not.
+
+    With gRPC in the process what its threads wait with stays: nobody is at the other end.
+    """
 
     def question() -> str:
         links: list[str] = []
         for fd in os.listdir("/proc/self/fd"):
             with contextlib.suppress(OSError):  # that of the listing itself
                 links.append(os.readlink(f"/proc/self/fd/{fd}"))
-        # With gRPC in the process, what its threads wait with stays: nobody is at the other end.
-        return ",".join(link for link in links if not link.startswith("anon_inode:[event"))
+        return ",".join(links)
 
+    monkeypatch.setattr(_snapshot, "grpc_is_loaded", lambda: grpc)
     ours, peer = socket.socketpair()
-    with ours, peer:
+    with ours, peer, select.epoll():
         answer = asked_of_a_snapshot(monkeypatch, question)
 
-    assert re.fullmatch(r"pipe:\[\d+\]", answer)
+    kept = [link for link in answer.split(",") if not (grpc and link.startswith("anon_inode:[event"))]
+    assert len(kept) == 1
+    assert re.fullmatch(r"pipe:\[\d+\]", kept[0])
+    assert ("anon_inode:[eventpoll]" in answer) is grpc
 
 
 def test_a_snapshot_is_the_most_expendable_process(monkeypatch: pytest.MonkeyPatch) -> None:
