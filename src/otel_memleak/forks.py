@@ -111,10 +111,13 @@ def hold_no_more(holder: Holder) -> None:
     _holders.discard(holder)
 
 
-def leave_alone(is_no_worker: Callable[[], bool]) -> None:
-    """Do nothing in forked children of which this says so, such as a snapshot taken for a diagnosis."""
-    if is_no_worker not in _left_alone:
-        _left_alone.append(is_no_worker)
+def leave_alone(makes_no_worker: Callable[[], bool]) -> None:
+    """Do nothing around forks of which this says so, such as that of a snapshot taken for a diagnosis.
+
+    It is asked on the thread that forks, before the fork and in the child.
+    """
+    if makes_no_worker not in _left_alone:
+        _left_alone.append(makes_no_worker)
 
 
 def unnoticed() -> bool:
@@ -156,7 +159,13 @@ def follow_uwsgi() -> None:
     setattr(uwsgi, "post_fork_hook", post_fork_hook)  # noqa: B010 - the module has no such name to the checkers
 
 
+def _makes_no_worker() -> bool:
+    return any(makes_no_worker() for makes_no_worker in _left_alone)
+
+
 def _before_fork() -> None:
+    if _makes_no_worker():
+        return
     for holder in tuple(_holders):
         holder.before_fork()
     wait_for_imports()
@@ -168,7 +177,7 @@ def _let_go() -> None:
 
 
 def _after_fork() -> None:
-    if any(is_no_worker() for is_no_worker in _left_alone):
+    if _makes_no_worker():
         return
     _known["pid"] = os.getpid()
     mark[0] = 1

@@ -165,21 +165,19 @@ def slow_alert() -> None:
 
 def exit_in_census() -> None:
     """Ends while the heap is being looked at in a copy."""
-    from otel_memleak.diagnosis.census import CensusBudget, _fork, take_census
+    from otel_memleak.diagnosis.census import CensusBudget, _child, take_census
 
     _heap = [[number] for number in range(300_000)]
     wait_for_samples(1)
     started, copies = threading.Event(), []
-    fork = _fork._quiet_fork
+    opened = _child.open_pid_fd
 
-    def forked() -> int:
-        pid = fork()
-        if pid:
-            copies.append(pid)
-            started.set()
-        return pid
+    def forked(pid: int) -> int:
+        copies.append(pid)
+        started.set()
+        return opened(pid)
 
-    _fork._quiet_fork = forked  # type: ignore[misc]
+    _child.open_pid_fd = forked
     threading.Thread(target=take_census, args=(CensusBudget(), 0.0), daemon=True).start()
     assert started.wait(DEADLINE_S)
     report(copy=copies[0])

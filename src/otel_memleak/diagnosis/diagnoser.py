@@ -211,7 +211,7 @@ class Diagnoser:
         from otel_memleak.diagnosis import census
         from otel_memleak.diagnosis.case import Case, Tracers
 
-        forks.leave_alone(census.is_census_child)
+        forks.leave_alone(census.is_census_fork)
         if not self._is_loaded:
             self._is_loaded, self._loaded_s = True, self._clock.unix_s()
         if case is None:

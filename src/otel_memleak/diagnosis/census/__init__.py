@@ -10,14 +10,14 @@ How the parts build on each other::
     _roots                       where it begins
     _summary <- _merge <- _paths <- _rank     what is kept, compared and named
     _look                        all of that once
-    _fork, _libc, _pins, _isolation, _message, _child    a snapshot and its parent
+    _bare_fork, _fork, _libc, _pins, _isolation, _message, _child    a snapshot and its parent
     _snapshot, _inside           the two ways to take a census
 """
 
 from __future__ import annotations
 
 from otel_memleak.diagnosis.census._child import children_cpu_s
-from otel_memleak.diagnosis.census._fork import is_census_child
+from otel_memleak.diagnosis.census._fork import is_census_fork
 from otel_memleak.diagnosis.census._inside import look_in_process
 from otel_memleak.diagnosis.census._limits import CensusBudget
 from otel_memleak.diagnosis.census._message import Census
@@ -28,7 +28,7 @@ __all__ = [
     "CensusBudget",
     "Refusal",
     "children_cpu_s",
-    "is_census_child",
+    "is_census_fork",
     "look_in_process",
     "take_census",
 ]

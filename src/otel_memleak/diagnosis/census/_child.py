@@ -16,6 +16,8 @@ from otel_memleak.threads import sleep
 _POLL_MS: Final = 100
 _REAP_S: Final = 2.0
 _CHUNK_BYTES: Final = 1 << 16
+_STUCK_S: Final = 5.0
+_ASLEEP: Final = b"S"
 
 _left_behind: Final[set[int]] = set()
 """Killed, but not gone within the time: the kernel was busy with them. Reaped by the next census."""
@@ -56,6 +58,43 @@ def receive(fd: int, give_up: Callable[[], bool]) -> bytes | None:
             return None
         received += part
     return bytes(received)
+
+
+class Stuck:
+    """Whether a child waits for what nobody will give it, such as a lock that a thread held at the fork.
+
+    A snapshot computes, or waits for a processor or for the disk. It sleeps while nobody reads what it sends,
+    but we read all the time.
+
+    Args:
+        pid: A child of ours.
+        clock_s: Monotonic seconds.
+    """
+
+    def __init__(self, pid: int, *, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._path = f"/proc/{pid}/stat"
+        self._clock_s = clock_s
+        self._since_s = clock_s()
+        self._used: tuple[bytes, ...] = ()
+        self._is_stuck = False
+
+    def __call__(self) -> bool:
+        """Ask often; True as soon as it was asleep for five seconds without using any of the processor."""
+        now_s = self._clock_s()
+        state, *used = self._read()
+        if state != _ASLEEP or tuple(used) != self._used:
+            self._used, self._since_s = tuple(used), now_s
+        self._is_stuck |= now_s - self._since_s >= _STUCK_S
+        return self._is_stuck
+
+    def _read(self) -> tuple[bytes, ...]:
+        """Its state, and the ticks it has used; nothing where procfs does not say."""
+        try:
+            with open(self._path, "rb") as file:
+                fields = file.read().rpartition(b") ")[2].split()
+        except OSError:
+            return (b"",)
+        return fields[0], *fields[11:13]
 
 
 def _make_wait(fd: int) -> Callable[[], list[Any]]:

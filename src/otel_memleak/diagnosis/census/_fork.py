@@ -1,8 +1,7 @@
 """Fork in a way that the application does not notice, and run something in the copy before anybody else does.
 
-The copy must go through `os.fork`: only the interpreter can give it the GIL anew. Hooks that others
-registered with `os.register_at_fork` run in it, those registered before ours even before us; our hook never
-returns.
+Only the interpreter can give the copy the GIL anew, and then hooks that others registered with
+`os.register_at_fork` run in it, those registered before ours even before us; our hook never returns.
 """
 
 from __future__ import annotations
@@ -10,10 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from otel_memleak.threads import get_ident
 
@@ -34,21 +32,20 @@ _errand: _Errand | None = None
 _hooked: Final[list[bool]] = []
 
 
-def is_census_child() -> bool:
-    """Whether this process is a snapshot, for fork hooks that must not start anything in one."""
+def is_census_fork() -> bool:
+    """Whether the fork that this thread is in makes a snapshot, or has made this process one.
+
+    For fork hooks: there is nothing to wait for before such a fork, nor anything to start after it.
+    """
     errand = _errand
-    return (
-        errand is not None
-        and errand.thread_id == get_ident()
-        and errand.parent_pid != os.getpid()
-        and errand.parent_pid == os.getppid()
-    )
+    return errand is not None and errand.thread_id == get_ident()
 
 
-def fork_and_run(work: Callable[[], None]) -> int:
+def fork_and_run(fork: Callable[[], int], work: Callable[[], None]) -> int:
     """Fork; the child does the work and exits without a trace.
 
     Args:
+        fork: `os.fork`, or what does the same.
         work: Runs in the child, on its only thread, with all signals blocked.
 
     Returns:
@@ -63,7 +60,7 @@ def fork_and_run(work: Callable[[], None]) -> int:
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     _errand = _Errand(os.getpid(), get_ident(), work)
     try:
-        pid = _quiet_fork()
+        pid = fork()
         if pid == 0:
             # The hook did not know its child: the parent died meanwhile.
             os._exit(1)
@@ -71,23 +68,6 @@ def fork_and_run(work: Callable[[], None]) -> int:
     finally:
         _errand = None
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-
-def _make_quiet_fork() -> Callable[[], int]:
-    """`os.fork`, called from a module that has no name.
-
-    Python 3.12 warns of a fork among threads in the name of the calling module, and drops the warning when
-    ``__name__`` is None; so nothing is printed, no filter is touched and ``-W error`` raises nothing.
-    """
-
-    def fork() -> int:
-        return os.fork()
-
-    namespace: dict[str, Any] = {"__name__": None, "__builtins__": {}, "os": os}
-    return types.FunctionType(fork.__code__, namespace, "fork")
-
-
-_quiet_fork: Final = _make_quiet_fork()
 
 
 def _register_hook() -> None:
@@ -101,7 +81,7 @@ def _after_in_child() -> None:
     errand = _errand
     if errand is None:
         return
-    if not is_census_child():
+    if not (is_census_fork() and errand.parent_pid == os.getppid()):
         # Another thread's fork happened to fall into ours.
         _errand = None
         return

@@ -13,9 +13,7 @@ from otel_memleak.diagnosis.census._limits import CensusBudget
 _MOST_EXPENDABLE = b"1000"
 
 
-def isolate(
-    libc: Libc, kept_fd: int, budget: CensusBudget, address_space_bytes: int, *, keep_events: bool = False
-) -> None:
+def isolate(libc: Libc, kept_fd: int, budget: CensusBudget, address_space_bytes: int) -> None:
     """Let go of the application's descriptors, and be the first to be killed and the last to be run.
 
     Args:
@@ -23,13 +21,11 @@ def isolate(
         kept_fd: The descriptor to keep.
         budget: What the snapshot may use.
         address_space_bytes: Size of the address space at the fork.
-        keep_events: Whether threads of C code have been started here that abort the process when what they
-            wait with is gone.
     """
     gc.disable()
     libc.die_with_parent()
     # First, because what the application closes now stays open for its peer until it is closed here.
-    libc.close_all_but([kept_fd, *(libc.of_events() if keep_events else ())])
+    libc.close_all_but(kept_fd)
     libc.put(b"/proc/self/oom_score_adj", _MOST_EXPENDABLE)
     libc.leave_no_core()
     libc.give_way()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Collection
 from typing import Any, Final
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -23,7 +22,6 @@ _MODEST: Final = 5
 of a minute beside twenty busy processes, and came too late. ``SCHED_IDLE`` cannot be left again without
 privileges: on a busy machine the census would never end."""
 _MANY_FDS: Final = 4096
-_OF_EVENTS: Final = b"anon_inode:[event"
 
 
 class Libc:
@@ -41,9 +39,6 @@ class Libc:
         )
         self._open = self._find(library, "open", ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
         self._close = self._find(library, "close", ctypes.c_int, ctypes.c_int)
-        self._readlink = self._find(
-            library, "readlink", ctypes.c_ssize_t, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t
-        )
         self._syscall = self._find(library, "syscall", ctypes.c_long, *[ctypes.c_long] * 4)
         self._prctl = self._find(library, "prctl", ctypes.c_int, *[ctypes.c_ulong] * 5, first=ctypes.c_int)
         self._setpriority = self._find(library, "setpriority", *[ctypes.c_int] * 4)
@@ -77,27 +72,15 @@ class Libc:
         self._close(fd)
         return written == len(text)
 
-    def close_all_but(self, kept: Collection[int]) -> None:
-        """Close every descriptor but these."""
-        first = 0
-        for fd in sorted(kept):
-            self._close_range(first, fd - 1)
-            first = fd + 1
-        self._close_range(first, _LAST_FD)
-
-    def _close_range(self, first: int, last: int) -> None:
-        if first <= last and self._syscall(_SYS_CLOSE_RANGE, first, last, 0) != 0:
-            for fd in range(first, min(last + 1, _MANY_FDS)):
+    def close_all_but(self, kept: int) -> None:
+        """Close every descriptor but one."""
+        below = self._syscall(_SYS_CLOSE_RANGE, 0, kept - 1, 0) if kept else 0
+        above = self._syscall(_SYS_CLOSE_RANGE, kept + 1, _LAST_FD, 0)
+        if below == 0 and above == 0:
+            return
+        for fd in range(_MANY_FDS):
+            if fd != kept:
                 self._close(fd)
-
-    def of_events(self) -> list[int]:
-        """The descriptors of epoll and of events, which lead to nobody outside the process."""
-        target = ctypes.create_string_buffer(len(_OF_EVENTS))
-        return [
-            fd
-            for fd in range(_MANY_FDS)
-            if self._readlink(b"/proc/self/fd/%d" % fd, target, len(target)) > 0 and target.raw == _OF_EVENTS
-        ]
 
     def die_with_parent(self) -> None:
         """Be killed when the thread that forked ends."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_memleak.diagnosis.census import _child, _message
+from otel_memleak.diagnosis.census._bare_fork import Fork, make_fork
 from otel_memleak.diagnosis.census._fork import fork_and_run
-from otel_memleak.diagnosis.census._grpc import grpc_is_loaded, wait_for_quiet
 from otel_memleak.diagnosis.census._isolation import isolate
 from otel_memleak.diagnosis.census._libc import Libc
 from otel_memleak.diagnosis.census._limits import CensusBudget
@@ -25,6 +25,7 @@ from otel_memleak.threads import get_ident
 from otel_memleak.wording import describe
 
 _STATM: Final = "/proc/self/statm"
+_GRPC: Final = "grpc._cython.cygrpc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class _Tools:
     """What a snapshot needs of the platform, looked up before there is one."""
 
     libc: Libc
+    fork: Fork
     pin: Pin
 
 
@@ -77,7 +79,7 @@ def take_census(
     tools = _prepare()
     if isinstance(tools, Refusal):
         return tools
-    refusal = _refuse(budget, headroom_bytes)
+    refusal = _refuse(tools.fork, budget, headroom_bytes)
     if refusal is not None:
         return refusal
     _child.reap_left_behind()
@@ -100,14 +102,17 @@ def _find_tools() -> _Tools | Refusal:
     if sys.implementation.name != "cpython" or not getattr(sys, "_is_gil_enabled", lambda: True)():
         return Refusal("snapshots need CPython with its global lock")
     try:
-        return _Tools(Libc(), make_pin())
+        return _Tools(Libc(), make_fork(), make_pin())
     except (ImportError, AttributeError, OSError) as error:
         return Refusal(f"this platform lacks what a snapshot needs ({error})")
 
 
-def _refuse(budget: CensusBudget, headroom_bytes: int | None) -> Refusal | None:
+def _refuse(fork: Fork, budget: CensusBudget, headroom_bytes: int | None) -> Refusal | None:
     if type(os.fork) is not types.BuiltinFunctionType:
         return Refusal("os.fork has been replaced")
+    if fork.tells_libraries and _GRPC in sys.modules:
+        # It ends its threads before a fork and starts them anew: calls that are under way may go unanswered.
+        return Refusal("this C library has no fork that gRPC is not told of")
     if getattr(sys.modules.get("concurrent.futures.thread"), "_shutdown", False):
         return Refusal("the interpreter is ending")  # the SDK's fork hooks would print tracebacks
     if headroom_bytes is None:
@@ -129,8 +134,6 @@ def _run(
     growth_bytes_per_hour: float | None,
     should_stop: Callable[[], bool],
 ) -> Census | Refusal:
-    if not wait_for_quiet(should_stop):
-        return Refusal("a fork would interrupt the calls of gRPC that are under way")
     reading, writing = os.pipe()
     try:
         os.set_blocking(reading, False)
@@ -142,8 +145,9 @@ def _run(
         os.close(writing)
     deadline = time.monotonic() + budget.deadline_s
     pid_fd = _child.open_pid_fd(pid)
+    is_stuck = _child.Stuck(pid)
     try:
-        received = _child.receive(reading, lambda: should_stop() or time.monotonic() > deadline)
+        received = _child.receive(reading, lambda: should_stop() or time.monotonic() > deadline or is_stuck())
     except _message.MalformedMessageError:
         received = b""
     finally:
@@ -152,16 +156,18 @@ def _run(
         if pid_fd >= 0:
             os.close(pid_fd)
     if received is None:
-        return Refusal(_why_nothing(deadline, should_stop))
+        return Refusal(_why_nothing(deadline, should_stop, is_stuck))
     try:
         return _message.decode(received, time_s)
     except _message.MalformedMessageError:
         return Refusal("the snapshot sent nonsense")
 
 
-def _why_nothing(deadline: float, should_stop: Callable[[], bool]) -> str:
+def _why_nothing(deadline: float, should_stop: Callable[[], bool], is_stuck: Callable[[], bool]) -> str:
     if time.monotonic() > deadline:
         return "the snapshot took too long"
+    if is_stuck():
+        return "the snapshot waited for a lock that was held at the fork"
     return "the snapshot was told to stop" if should_stop() else "the snapshot ended early"
 
 
@@ -179,7 +185,7 @@ def _fork(
     pinned = tools.pin()
 
     def work() -> None:
-        isolate(tools.libc, writing, budget, address_space, keep_events=grpc_is_loaded())
+        isolate(tools.libc, writing, budget, address_space)
         found = look(
             time_s,
             summaries,
@@ -193,7 +199,7 @@ def _fork(
 
     stacks.extend(other_stacks(get_ident()))
     try:
-        return fork_and_run(work)
+        return fork_and_run(tools.fork.call, work)
     finally:
         stacks.clear()
         pinned.clear()
