@@ -69,10 +69,13 @@ class Stuck:
     Args:
         pid: A child of ours.
         clock_s: Monotonic seconds.
+        proc_root: Where procfs is mounted.
     """
 
-    def __init__(self, pid: int, *, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._path = f"/proc/{pid}/stat"
+    def __init__(
+        self, pid: int, *, clock_s: Callable[[], float] = time.monotonic, proc_root: str = "/proc"
+    ) -> None:
+        self._path = f"{proc_root}/{pid}/stat"
         self._clock_s = clock_s
         self._since_s = clock_s()
         self._used: tuple[bytes, ...] = ()
