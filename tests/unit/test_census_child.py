@@ -26,7 +26,7 @@ class Child:
         """Its state and the ticks it has used; its name is made to be mistaken for both."""
         fields = [
             state,
-            *"1 1 1 0 -1 4194560 7 0 0 0".split(),
+            *["0"] * 10,
             str(user),
             str(system),
             "0",
