@@ -5,7 +5,7 @@ ones. No code of the application runs for it, and no key, value or repr of its o
 
 How the parts build on each other::
 
-    _kinds, _marks, _limits      what a type is; which objects were seen; what it may cost
+    _spare <- _kinds, _marks, _limits      what a type is; which objects were seen; what it may cost
     _tree <- _labels <- _walk    shapes; their names; the walk
     _roots                       where it begins
     _summary <- _merge <- _paths <- _rank     what is kept, compared and named

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from otel_memleak.diagnosis.census._spare import SpareDicts
+
 ATOM: Final = 0
 """Holds nothing that can be looked at: text, numbers, buffers, builtin descriptors."""
 COLLECTION: Final = 1
@@ -25,6 +27,7 @@ NAMESPACE: Final = 3
 _NAME_LENGTH: Final = 160
 _HEAP_TYPE: Final = 1 << 9
 _HAS_GC: Final = 1 << 14
+_NO_SPARE: Final = SpareDicts()
 
 Getter = Callable[[Any], Any]
 
@@ -179,10 +182,12 @@ class Kind:
         "ours",
         "sized",
         "slots",
+        "spare",
     )
 
-    def __init__(self, cls: type) -> None:
+    def __init__(self, cls: type, spare: SpareDicts = _NO_SPARE) -> None:
         self.cls = cls
+        self.spare = spare
         self.module = module_of(cls)
         qualname = qualname_of(cls)
         self.name = qualname if self.module in ("", "builtins") else f"{self.module}:{qualname}"
@@ -213,7 +218,7 @@ class Kind:
         if self.get_dict is None:
             return None
         try:
-            return as_dict(self.get_dict(thing))
+            return as_dict(self.spare.ask(self.get_dict, thing))
         except Exception:  # a C type brings a getter of its own, which may fail as it likes
             return None
 
@@ -251,11 +256,13 @@ class Kinds:
 
     Args:
         most: Types that may be remembered, half a kilobyte each.
+        spare: For instances of theirs that have no dict yet.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, spare: SpareDicts = _NO_SPARE) -> None:
         self._by_address: dict[int, Kind] = {}
         self._most = most
+        self._spare = spare
 
     def of(self, thing: object) -> Kind:
         """The kind of an object.
@@ -268,5 +275,5 @@ class Kinds:
         if kind is None:
             if len(self._by_address) >= self._most:
                 raise MemoryError
-            kind = self._by_address[id(cls)] = Kind(cls)
+            kind = self._by_address[id(cls)] = Kind(cls, self._spare)
         return kind

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import threading
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ MAX_NAMES: Final = 200
 """A namespace with more names than this holds data under them: its names stay here."""
 MODULE_MAX_NAMES: Final = 2000
 _NAME_LENGTH: Final = 80
+_MOST_VARIABLES: Final = 10_000
 
 _FRAME_OF: Final[dict[type, str]] = {
     types.GeneratorType: "gi_frame",
@@ -112,10 +114,29 @@ def _closure_label(parent: Node, closure: tuple[Any, ...], content: object) -> s
     function: Any = None if parent.parent is None else parent.parent.exemplar
     if not is_exactly(function, types.FunctionType) or function.__closure__ is not closure:
         return THROUGH
-    for name, cell in zip(function.__code__.co_freevars, closure, strict=False):
+    for name, cell in zip(_free_names(function.__code__, len(closure)), closure, strict=False):
         if cell is content:
             return ".<locals>" + attribute(name)
     return THROUGH
+
+
+def _free_names(code: Any, count: int) -> Sequence[str]:
+    """Names of the variables that a function has from around it.
+
+    Asked for ``co_freevars``, code of CPython 3.12 and newer makes a tuple and keeps it; asked for one name
+    after the other, of which these are the last, it keeps nothing. See `_spare` for why that matters.
+    """
+    name_of = getattr(code, "_varname_from_oparg", None)
+    if name_of is None:
+        freevars: tuple[str, ...] = code.co_freevars
+        return freevars
+    names: list[str] = []
+    try:
+        for place in range(_MOST_VARIABLES):
+            names.append(name_of(place))
+    except IndexError:
+        pass
+    return names[-count:]
 
 
 def _local_label(holder: Any, content: object) -> str:

@@ -24,6 +24,7 @@ from otel_memleak.diagnosis.census._kinds import (
 from otel_memleak.diagnosis.census._labels import ELEMENT, attribute, label_edge
 from otel_memleak.diagnosis.census._marks import GRAIN_BITS, PAGE_BITS, SLOT_MASK, SLOTS, Marks
 from otel_memleak.diagnosis.census._sample import ends_of
+from otel_memleak.diagnosis.census._spare import SpareDicts
 from otel_memleak.diagnosis.census._tree import MANY_TYPES, Node
 
 BATCH: Final = 512
@@ -37,6 +38,7 @@ PLACES: Final = 128
 """Places of a struct that are told apart."""
 MAX_NODES: Final = 150_000
 MAX_TYPES: Final = 100_000
+SPARE_DICTS: Final = 4096
 MAX_LABELS: Final = 512
 """Differently named children one shape may have; what comes later is an element like any other."""
 INSIDE: Final = "(inside)"
@@ -61,7 +63,7 @@ class Walker:
     def __init__(self, *, may_peek: bool, max_nodes: int = MAX_NODES, enough: int | None = None) -> None:
         self.root = Node(None, "", "", ATOM)
         self.marks = Marks()
-        self.kinds = Kinds(MAX_TYPES)
+        self.kinds = Kinds(MAX_TYPES, SpareDicts(0 if may_peek else SPARE_DICTS))
         self._may_peek = may_peek
         self._max_nodes = max_nodes
         self._enough = enough
