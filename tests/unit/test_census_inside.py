@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from otel_memleak.diagnosis.census import Census, CensusBudget, _roots, _walk, look_in_process
+from otel_memleak.diagnosis.census import Census, CensusBudget, _roots, _shapes, look_in_process
 from otel_memleak.diagnosis.census._kinds import COLLECTION, NAMESPACE
 from otel_memleak.diagnosis.census._walk import Walker
 
@@ -204,7 +204,7 @@ def test_a_program_of_countless_types_ends_the_look(
 ) -> None:
     """Law: what is remembered of types is bounded, and the look says that it did not see everything."""
     assert "memory budget" not in look(0.0, []).limits
-    monkeypatch.setattr(_walk, "MAX_TYPES", 3000)
+    monkeypatch.setattr(_shapes, "MAX_TYPES", 3000)
     for first in range(0, 3100, 100):
         leak.append(Record())
         leak[-1].rows = [type(f"T{first + number}", (), {})() for number in range(100)]

@@ -20,9 +20,10 @@ from otel_memleak.diagnosis.census._kinds import Kind
 from otel_memleak.diagnosis.census._labels import definition_site
 from otel_memleak.diagnosis.census._look import deadline_pace
 from otel_memleak.diagnosis.census._roots import UNNAMED, add_modules, add_stacks, add_unreached
+from otel_memleak.diagnosis.census._shapes import BIG_BYTES, SMALL_TREE
 from otel_memleak.diagnosis.census._summary import Summary, summarise
 from otel_memleak.diagnosis.census._tree import Node
-from otel_memleak.diagnosis.census._walk import BIG_BYTES, SMALL_TREE, Walker
+from otel_memleak.diagnosis.census._walk import Walker
 from otel_memleak.frames import _stack
 
 

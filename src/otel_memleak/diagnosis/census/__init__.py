@@ -6,7 +6,7 @@ ones. No code of the application runs for it, and no key, value or repr of its o
 How the parts build on each other::
 
     _spare <- _kinds, _marks, _limits      what a type is; which objects were seen; what it may cost
-    _tree <- _labels <- _walk    shapes; their names; the walk
+    _tree <- _labels <- _shapes <- _walk    shapes; their names; which is whose; the walk
     _roots                       where it begins
     _summary <- _merge <- _paths <- _rank     what is kept, compared and named
     _look                        all of that once

@@ -13,19 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from otel_memleak.diagnosis.census._kinds import (
-    ATOM,
-    COLLECTION,
-    NAMESPACE,
-    Kinds,
-    length_of,
-    referents_of,
-)
-from otel_memleak.diagnosis.census._labels import ELEMENT, attribute, label_edge
-from otel_memleak.diagnosis.census._marks import GRAIN_BITS, PAGE_BITS, SLOT_MASK, SLOTS, Marks
+from otel_memleak.diagnosis.census._kinds import COLLECTION, NAMESPACE, length_of, referents_of
+from otel_memleak.diagnosis.census._labels import ELEMENT, attribute
+from otel_memleak.diagnosis.census._marks import GRAIN_BITS, PAGE_BITS, SLOT_MASK, SLOTS
 from otel_memleak.diagnosis.census._sample import ends_of
-from otel_memleak.diagnosis.census._spare import SpareDicts
-from otel_memleak.diagnosis.census._tree import MANY_TYPES, Node
+from otel_memleak.diagnosis.census._shapes import MAX_LABELS, MAX_NODES, Shapes
+from otel_memleak.diagnosis.census._tree import Node
 
 BATCH: Final = 512
 SMALL_BATCH: Final = 16
@@ -36,22 +29,12 @@ END: Final = 128
 """Elements that are looked at, of either end."""
 PLACES: Final = 128
 """Places of a struct that are told apart."""
-MAX_NODES: Final = 150_000
-MAX_TYPES: Final = 100_000
-SPARE_DICTS: Final = 4096
-MAX_LABELS: Final = 512
-"""Differently named children one shape may have; what comes later is an element like any other."""
-INSIDE: Final = "(inside)"
-BIG_BYTES: Final = 64 * 1024
-"""Text, numbers and buffers in an attribute count as part of their holder, unless as big as this."""
-SMALL_TREE: Final = 40
-"""A global that leads to no more new objects than this is part of its module: most functions are."""
 
 _keys_of: Final[Callable[[object], Iterable[object]]] = vars(dict)["keys"]
 """As the builtin has it, whatever a subclass says; see `Node.is_dict`."""
 
 
-class Walker:
+class Walker(Shapes):
     """Breadth-first over everything that can be reached from what it is given.
 
     Args:
@@ -61,26 +44,21 @@ class Walker:
     """
 
     def __init__(self, *, may_peek: bool, max_nodes: int = MAX_NODES, enough: int | None = None) -> None:
-        self.root = Node(None, "", "", ATOM)
-        self.marks = Marks()
-        self.kinds = Kinds(MAX_TYPES, SpareDicts(0 if may_peek else SPARE_DICTS))
-        self._may_peek = may_peek
-        self._max_nodes = max_nodes
+        super().__init__(may_peek=may_peek, max_nodes=max_nodes)
         self._enough = enough
         self._batch = BATCH if enough is None else SMALL_BATCH
-        self._nodes = 0
         self._queue: deque[Node] = deque()
         self._late: deque[Node] = deque()
 
     def add(self, parent: Node, label: str, thing: object, mode: int | None = None) -> None:
         """Count an object at a place of the caller's naming, unless it has been counted."""
         if self.marks.put(id(thing)):
-            self._count(self._part(parent, label, thing, mode), thing)
+            self._count(self.part(parent, label, thing, mode), thing)
 
     def add_global(self, parent: Node, label: str, thing: object) -> None:
         """Count an object of a module's, as part of the module if there is next to nothing to it."""
-        if self.marks.put(id(thing)) and not self._absorbed(parent, thing):
-            self._count(self._part(parent, label, thing, None), thing)
+        if self.marks.put(id(thing)) and not self.absorb(parent, thing):
+            self._count(self.part(parent, label, thing, None), thing)
 
     def locals_of(self, frame: Any) -> list[tuple[str, object]]:
         """Locals of a running function; before 3.13 the frame keeps a copy, so only a snapshot may ask."""
@@ -174,7 +152,7 @@ class Walker:
         for thing in contents:
             child = by_type.get(id(type(thing)))
             if child is None:
-                child = by_type[id(type(thing))] = self._child(node, ELEMENT, thing, None)
+                child = by_type[id(type(thing))] = self.child(node, ELEMENT, thing, None)
             address = id(thing)
             page = pages.get(address >> PAGE_BITS)
             if page is None:
@@ -199,7 +177,7 @@ class Walker:
             key = id(type(thing)) * PLACES + (place if place < PLACES else PLACES - 1)
             child = by_place.get(key)
             if child is None:
-                child = by_place[key] = self._placed(node, holder, thing)
+                child = by_place[key] = self.placed(node, holder, thing)
             address = id(thing)
             page = pages.get(address >> PAGE_BITS)
             if page is None:
@@ -222,14 +200,14 @@ class Walker:
         # A copy is made at once; in a running process the table may change at every step of a loop.
         entries = table if self._enough is None else table.copy()
         for name, thing in entries.items():
-            if not self.marks.put(id(thing)) or (of_class and self._absorbed(node, thing)):
+            if not self.marks.put(id(thing)) or (of_class and self.absorb(node, thing)):
                 continue
             if type(name) is not str or (name not in by_name and len(by_name) >= MAX_LABELS):
                 name = ""
             by_type = by_name.setdefault(name, {})
             child = by_type.get(id(type(thing)))
             if child is None:
-                child = by_type[id(type(thing))] = self._part(node, attribute(name), thing, None)
+                child = by_type[id(type(thing))] = self.part(node, attribute(name), thing, None)
             self._count(child, thing)
 
     def _count(self, child: Node, thing: object) -> None:
@@ -243,67 +221,3 @@ class Walker:
         if not node.queued:
             node.queued = True
             (self._late if node.ours else self._queue).append(node)
-
-    def _placed(self, node: Node, holder: object, thing: object) -> Node:
-        if self._is_small(thing):
-            return self._inside(node, thing)
-        edge = label_edge(node, self.kinds.of(holder), holder, thing, may_peek=self._may_peek)
-        return self._child(node, edge.label, thing, edge.mode)
-
-    def _part(self, parent: Node, label: str, thing: object, mode: int | None) -> Node:
-        if self._is_small(thing):
-            return self._inside(parent, thing)
-        return self._child(parent, label, thing, mode)
-
-    def _inside(self, parent: Node, thing: object) -> Node:
-        if parent.inside is None:
-            parent.inside = Node(parent, "", INSIDE, ATOM)
-        parent.inside.sized = parent.inside.sized and self.kinds.of(thing).sized
-        return parent.inside
-
-    def _is_small(self, thing: object) -> bool:
-        kind = self.kinds.of(thing)
-        return kind.mode == ATOM and kind.size_of(thing) < BIG_BYTES
-
-    def _absorbed(self, parent: Node, thing: object) -> bool:
-        """Count a global with all it leads to as part of its module or class, if that is next to nothing."""
-        kinds, marks = self.kinds, self.marks
-        parts = [thing]
-        size = 0
-        for part in parts:
-            kind = kinds.of(part)
-            size += kind.size_of(part)
-            if kind.is_class or size > BIG_BYTES:
-                return False
-            if kind.mode == ATOM:
-                continue
-            parts.extend(one for one in referents_of(part) if not marks.get(id(one)))
-            if len(parts) > SMALL_TREE:
-                return False
-        for part in parts:
-            marks.put(id(part))
-        inside = self._inside(parent, thing)
-        inside.count += len(parts)
-        inside.own_bytes += size
-        return True
-
-    def _child(self, parent: Node, label: str, thing: object, mode: int | None) -> Node:
-        kind = self.kinds.of(thing)
-        type_name = kind.name
-        if self._nodes >= self._max_nodes or len(parent.children) >= 4 * MAX_LABELS:
-            label, type_name = ELEMENT, MANY_TYPES
-            # Each shape would grow a tree of such; where even one for each is too many, all join.
-            parent = parent.told_apart() if self._nodes < 2 * self._max_nodes else self.root
-        before = len(parent.children)
-        child = parent.child(label, type_name, kind.mode if mode is None else mode)
-        child.has_modules = child.has_modules or kind.is_module
-        if len(parent.children) > before:
-            self._nodes += 1
-            child.sized, child.fixed_bytes, child.is_dict = kind.sized, kind.fixed_bytes, kind.is_dict
-            child.is_class, child.ours = kind.is_class, child.ours or kind.ours
-            child.exemplar = thing
-        else:
-            # Types of one name share a node: what may be called on it is what may be called on all of them.
-            child.sized = child.sized and kind.sized
-            child.is_dict = child.is_dict and kind.is_dict
-        return child
