@@ -37,6 +37,10 @@ class Child:
         ]
         self._stat.write_text(f"{PID} (a) S 1) {' '.join(fields)}\n")
 
+    def write(self, text: str) -> None:
+        """What procfs says of it."""
+        self._stat.write_text(text)
+
     def vanish(self) -> None:
         """procfs says nothing any more."""
         self._stat.unlink()
@@ -85,6 +89,14 @@ def test_one_that_goes_on_between_its_pauses_is_not(child: Child) -> None:
     assert not child.watch(0.1)
     child.set("S", 40, 13)
     assert not child.watch(4.5)
+
+
+@pytest.mark.parametrize("text", ["", "S", "4711 (a", "4711 (a) ", "\n"])
+def test_what_cannot_be_read_is_no_sign(child: Child, text: str) -> None:
+    """Of an odd kernel, or cut short."""
+    child.write(text)
+
+    assert not child.watch(120.0)
 
 
 def test_where_procfs_does_not_say_there_is_only_the_deadline(child: Child) -> None:

@@ -97,7 +97,7 @@ class Stuck:
                 fields = file.read().rpartition(b") ")[2].split()
         except OSError:
             return (b"",)
-        return fields[0], *fields[11:13]
+        return (fields[0], *fields[11:13]) if len(fields) > 12 else (b"",)
 
 
 def _make_wait(fd: int) -> Callable[[], list[Any]]:

@@ -5,6 +5,7 @@ Asked once per shape, not per object, so it may be slow. Only C code of builtin 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import types
@@ -126,17 +127,14 @@ def _free_names(code: Any, count: int) -> Sequence[str]:
     Asked for ``co_freevars``, code of CPython 3.12 and newer makes a tuple and keeps it; asked for one name
     after the other, of which these are the last, it keeps nothing. See `_spare` for why that matters.
     """
-    name_of = getattr(code, "_varname_from_oparg", None)
-    if name_of is None:
-        freevars: tuple[str, ...] = code.co_freevars
-        return freevars
     names: list[str] = []
-    try:
-        for place in range(_MOST_VARIABLES):
-            names.append(name_of(place))
-    except IndexError:
-        pass
-    return names[-count:]
+    with contextlib.suppress(Exception):  # an IndexError at the end; but the method is not a public one
+        while len(names) < _MOST_VARIABLES:
+            names.append(code._varname_from_oparg(len(names)))
+    if count <= len(names) < _MOST_VARIABLES:
+        return names[-count:]
+    known: tuple[str, ...] = code.co_freevars
+    return known
 
 
 def _local_label(holder: Any, content: object) -> str:
