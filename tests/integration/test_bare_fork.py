@@ -175,16 +175,16 @@ def test_without_such_a_fork_snapshots_are_taken_where_there_is_no_grpc(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An older C library tells everybody, and gRPC is what may lose the application's calls then."""
-    find = _bare_fork._function
+    find = _bare_fork.function
     missing: list[str] = []
 
-    def without(library: object, name: str, result: object) -> object:
+    def without(library: object, name: str, *types: object) -> object:
         if name == "_Fork":
             missing.append(name)
             raise AttributeError(name)
-        return find(library, name, result)
+        return find(library, name, *types)
 
-    monkeypatch.setattr(_bare_fork, "_function", without)
+    monkeypatch.setattr(_bare_fork, "function", without)
     monkeypatch.setattr(_snapshot, "_tools", [])
     monkeypatch.delitem(sys.modules, "grpc._cython.cygrpc", raising=False)
     assert not isinstance(take_census(CensusBudget(deadline_s=100.0), 0.0), Refusal)

@@ -18,7 +18,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, filterfalse, starmap, tee
-from typing import Any, Final
+from typing import Final
+
+from otel_memleak.diagnosis.census._libc import function
 
 _NOTHING: Final[tuple[tuple[()], ...]] = ((),)
 
@@ -47,11 +49,11 @@ def make_fork() -> Fork:
     """
     # A library object of its own: what is declared on its functions is seen by nobody else.
     python = ctypes.PyDLL(None)
-    before: Callable[[], None] = _function(python, "PyOS_BeforeFork", None)
-    in_child: Callable[..., None] = _function(python, "PyOS_AfterFork_Child", None)
-    in_parent: Callable[..., None] = _function(python, "PyOS_AfterFork_Parent", None)
-    current = _function(python, "PyInterpreterState_Get", ctypes.c_void_p)
-    main = _function(python, "PyInterpreterState_Main", ctypes.c_void_p)
+    before: Callable[[], None] = function(python, "PyOS_BeforeFork", None)
+    in_child: Callable[..., None] = function(python, "PyOS_AfterFork_Child", None)
+    in_parent: Callable[..., None] = function(python, "PyOS_AfterFork_Parent", None)
+    current = function(python, "PyInterpreterState_Get", ctypes.c_void_p)
+    main = function(python, "PyInterpreterState_Main", ctypes.c_void_p)
     system_fork, tells_libraries = _system_fork()
 
     def fork() -> int:
@@ -85,12 +87,6 @@ def _system_fork() -> tuple[Callable[[None], int], bool]:
     # Only here is errno kept: the calls that follow would overwrite it.
     library = ctypes.PyDLL(None, use_errno=True)
     try:
-        return _function(library, "_Fork", ctypes.c_int), False
+        return function(library, "_Fork", ctypes.c_int), False
     except AttributeError:
-        return _function(library, "fork", ctypes.c_int), True
-
-
-def _function(library: Any, name: str, result: Any) -> Any:
-    function = library[name]
-    function.restype = result
-    return function
+        return function(library, "fork", ctypes.c_int), True

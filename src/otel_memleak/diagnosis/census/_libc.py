@@ -24,6 +24,18 @@ privileges: on a busy machine the census would never end."""
 _MANY_FDS: Final = 4096
 
 
+def function(library: Any, name: str, result: Any, *arguments: Any) -> Any:
+    """A function of a C library, with what it gives and what it takes.
+
+    Raises:
+        AttributeError: The library does not export it.
+    """
+    found = library[name]
+    found.restype = result
+    found.argtypes = arguments
+    return found
+
+
 class Libc:
     """The few calls a snapshot makes.
 
@@ -34,24 +46,17 @@ class Libc:
 
     def __init__(self) -> None:
         library = ctypes.PyDLL(None, use_errno=True)
-        self._write = self._find(
+        self._write = function(
             library, "write", ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t
         )
-        self._open = self._find(library, "open", ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
-        self._close = self._find(library, "close", ctypes.c_int, ctypes.c_int)
-        self._syscall = self._find(library, "syscall", ctypes.c_long, *[ctypes.c_long] * 4)
-        self._prctl = self._find(library, "prctl", ctypes.c_int, *[ctypes.c_ulong] * 5, first=ctypes.c_int)
-        self._setpriority = self._find(library, "setpriority", *[ctypes.c_int] * 4)
-        self._scheduler = self._find(
+        self._open = function(library, "open", ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
+        self._close = function(library, "close", ctypes.c_int, ctypes.c_int)
+        self._syscall = function(library, "syscall", ctypes.c_long, *[ctypes.c_long] * 4)
+        self._prctl = function(library, "prctl", ctypes.c_int, ctypes.c_int, *[ctypes.c_ulong] * 4)
+        self._setpriority = function(library, "setpriority", *[ctypes.c_int] * 4)
+        self._scheduler = function(
             library, "sched_setscheduler", ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_void_p
         )
-
-    @staticmethod
-    def _find(library: Any, name: str, result: Any, *arguments: Any, first: Any = None) -> Any:
-        function = library[name]
-        function.restype = result
-        function.argtypes = arguments if first is None else (first, *arguments[1:])
-        return function
 
     def write_all(self, fd: int, payload: bytes) -> None:
         """Write to the end, waiting where the pipe is full."""

@@ -24,6 +24,7 @@ from otel_memleak.diagnosis.census._kinds import (
     subtypes_of,
     type_address,
 )
+from otel_memleak.diagnosis.census._libc import function
 
 _SMALL_HEAP_BLOCKS: Final = 1_500_000
 """Up to this many allocated blocks, listing all tracked objects takes some milliseconds."""
@@ -51,11 +52,11 @@ def make_pin() -> Pin:
 def _pin_thread_dicts() -> Pin:
     api = ctypes.PyDLL(None)
     pointer = ctypes.c_void_p
-    interpreter = _function(api, "PyInterpreterState_Get", pointer)
-    first = _function(api, "PyInterpreterState_ThreadHead", pointer, pointer)
-    following = _function(api, "PyThreadState_Next", pointer, pointer)
-    thread_dict = _function(api, "_PyThreadState_GetDict", pointer, pointer)
-    reference = _function(api, "Py_NewRef", ctypes.py_object, pointer)
+    interpreter = function(api, "PyInterpreterState_Get", pointer)
+    first = function(api, "PyInterpreterState_ThreadHead", pointer, pointer)
+    following = function(api, "PyThreadState_Next", pointer, pointer)
+    thread_dict = function(api, "_PyThreadState_GetDict", pointer, pointer)
+    reference = function(api, "Py_NewRef", ctypes.py_object, pointer)
 
     def pin() -> list[Any]:
         # One expression of C functions: with a bytecode in between, another thread could run and end, and
@@ -72,13 +73,6 @@ def _pin_thread_dicts() -> Pin:
                 gc.enable()
 
     return pin
-
-
-def _function(api: Any, name: str, result: Any, *arguments: Any) -> Any:
-    function = api[name]
-    function.restype = result
-    function.argtypes = arguments
-    return function
 
 
 def _pin_locals() -> list[Any]:
