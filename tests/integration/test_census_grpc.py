@@ -44,6 +44,14 @@ def call_on(channel):
 def look():
     census = take_census(CensusBudget(deadline_s=100.0), 0.0)
     assert isinstance(census, Census), census
+
+def look_during_six(begin, until_entered, answer):
+    for number in range(6):
+        answered = begin(b"%d" % number)
+        until_entered()
+        look()
+        answer()
+        print(answered.result())
 """
 
 ELSEWHERE = """
@@ -73,24 +81,19 @@ def answer():
 """The server in a process of its own, made before gRPC has begun anything in this one."""
 
 BLOCKING = """
-for number in range(6):
-    with grpc.insecure_channel(address) as channel, ThreadPoolExecutor(1) as pool:
-        answered = pool.submit(call_on(channel), b"%d" % number, timeout=60)
-        until_entered()
-        look()
-        answer()
-        print(answered.result())
+def call(request):
+    with grpc.insecure_channel(address) as channel:
+        return call_on(channel)(request, timeout=60)
+
+with ThreadPoolExecutor(1) as pool:
+    look_during_six(lambda request: pool.submit(call, request), until_entered, answer)
 os.close(told)
 """
 
 FUTURE = """
 with grpc.insecure_channel(address) as channel:
-    for number in range(6):
-        answered = call_on(channel).future(b"%d" % number, timeout=60)
-        until_entered()
-        look()
-        answer()
-        print(answered.result())
+    begin = call_on(channel).future
+    look_during_six(lambda request: begin(request, timeout=60), until_entered, answer)
 os.close(told)
 """
 
@@ -112,12 +115,10 @@ SERVER = """
 handler = Slow()
 server, address = serve(handler)
 with grpc.insecure_channel(address) as channel:
-    for number in range(6):
-        answered = call_on(channel).future(b"%d" % number, timeout=60)
-        handler.entered.acquire()
-        look()
-        handler.answer.release()
-        print(answered.result())
+    begin = call_on(channel).future
+    look_during_six(
+        lambda request: begin(request, timeout=60), handler.entered.acquire, handler.answer.release
+    )
 server.stop(None)
 """
 

@@ -21,8 +21,8 @@ QUIET_S = 45.0
 """As long the healthy twin is watched here; the slow test below watches it for longer."""
 
 
-class Trio:
-    """Two leaking services, one per protocol, and a healthy one, running side by side."""
+class Services:
+    """Two leaking services, one per protocol, one more to be ended, and a healthy one, side by side."""
 
     def __init__(self) -> None:
         self.grpc = Service("service.py", "leaky", "120", protocol="grpc")
@@ -30,24 +30,25 @@ class Trio:
             "service.py", "leaky", "120", OTEL_PYTHON_MEMLEAK_TIER="development",
             OTEL_PYTHON_MEMLEAK_MEMORY_LIMIT="512",
         )  # fmt: skip
+        self.ended = Service("service.py", "leaky", "120", protocol="grpc")
         self.healthy = Service("service.py", "healthy", str(QUIET_S))
 
     def close(self) -> None:
-        for service in (self.grpc, self.http, self.healthy):
+        for service in (self.grpc, self.http, self.ended, self.healthy):
             service.close()
 
 
 @pytest.fixture(scope="module")
-def trio() -> Iterator[Trio]:
-    trio = Trio()
-    yield trio
-    trio.close()
+def services() -> Iterator[Services]:
+    services = Services()
+    yield services
+    services.close()
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_a_leak_is_told_as_log_record_and_span_event_with_one_id(trio: Trio, protocol: str) -> None:
+def test_a_leak_is_told_as_log_record_and_span_event_with_one_id(services: Services, protocol: str) -> None:
     """The product in one test: the process itself says that it leaks, within a minute, over the wire."""
-    service: Service = getattr(trio, protocol)
+    service: Service = getattr(services, protocol)
     receiver = service.receiver
 
     log = receiver.wait_for(lambda: receiver.logs("memleak.leak"), timeout_s=LEAK_S)[0]
@@ -83,9 +84,9 @@ def exported_rate(receiver: OtlpReceiver, alert: LogRecord) -> float:
     return median((b - a) / ((t - s) / 3.6e12) for (s, a), (t, b) in combinations(points, 2) if t > s)
 
 
-def test_the_alert_is_followed_by_the_name_of_what_leaks(trio: Trio) -> None:
+def test_the_alert_is_followed_by_the_name_of_what_leaks(services: Services) -> None:
     """The holder, by a path that can be searched for in the source; no key, no value of what it holds."""
-    receiver = trio.grpc.receiver
+    receiver = services.grpc.receiver
     leak = receiver.wait_for(lambda: receiver.logs("memleak.leak"), timeout_s=LEAK_S)[0]
 
     def with_a_holder() -> list[LogRecord]:
@@ -104,9 +105,9 @@ def test_the_alert_is_followed_by_the_name_of_what_leaks(trio: Trio) -> None:
     receiver.wait_for(lambda: receiver.spans("memleak.diagnosis"), timeout_s=30)
 
 
-def test_every_metric_of_the_contract_arrives(trio: Trio) -> None:
+def test_every_metric_of_the_contract_arrives(services: Services) -> None:
     """In the development tier all of them have something to say."""
-    receiver = trio.http.receiver
+    receiver = services.http.receiver
     receiver.wait_for(lambda: receiver.metrics("memleak.time_to_limit"), timeout_s=LEAK_S)
 
     for metric in METRICS:
@@ -116,9 +117,9 @@ def test_every_metric_of_the_contract_arrives(trio: Trio) -> None:
         assert {p.scope.name for p in points} == {"otel_memleak"}
 
 
-def test_metrics_arrive_over_the_default_protocol_too(trio: Trio) -> None:
+def test_metrics_arrive_over_the_default_protocol_too(services: Services) -> None:
     """The distro uses gRPC when nothing is said."""
-    receiver = trio.grpc.receiver
+    receiver = services.grpc.receiver
 
     receiver.wait_for(lambda: receiver.metrics("memleak.process.rss"), timeout_s=LEAK_S)
 
@@ -127,9 +128,9 @@ def test_metrics_arrive_over_the_default_protocol_too(trio: Trio) -> None:
     assert sources
 
 
-def test_the_configured_limit_is_the_one_reported(trio: Trio) -> None:
+def test_the_configured_limit_is_the_one_reported(services: Services) -> None:
     """What the user says wins over what the host says."""
-    receiver = trio.http.receiver
+    receiver = services.http.receiver
     receiver.wait_for(lambda: receiver.metrics("memleak.process.limit"), timeout_s=LEAK_S)
 
     (point,) = {
@@ -139,9 +140,9 @@ def test_the_configured_limit_is_the_one_reported(trio: Trio) -> None:
     assert point == (512 * 1024 * 1024, "configured")
 
 
-def test_the_healthy_twin_stays_quiet(trio: Trio) -> None:
+def test_the_healthy_twin_stays_quiet(services: Services) -> None:
     """Same churn, bounded cache: measured, and not accused."""
-    service = trio.healthy
+    service = services.healthy
 
     assert service.finish(timeout_s=QUIET_S + 30) == 0
 
@@ -151,19 +152,18 @@ def test_the_healthy_twin_stays_quiet(trio: Trio) -> None:
     assert "Traceback" not in service.output
 
 
-def test_termination_is_immediate() -> None:
+def test_termination_is_immediate(services: Services) -> None:
     """A watched service ends on SIGTERM like an unwatched one: by the signal, with nothing printed.
 
-    A service of its own: tests come in any order, and what the others wait for would not be sent any more.
+    One that nobody else asks: tests come in any order, and what they wait for would not be sent any more.
     """
-    with Service("service.py", "leaky", "120", protocol="grpc") as service:
-        receiver = service.receiver
-        receiver.wait_for(lambda: receiver.metrics("memleak.process.rss"), timeout_s=LEAK_S)
+    service, receiver = services.ended, services.ended.receiver
+    receiver.wait_for(lambda: receiver.logs("memleak.diagnosis"), timeout_s=LEAK_S + 45)
 
-        status = service.finish(signal.SIGTERM, timeout_s=5)
+    status = service.finish(signal.SIGTERM, timeout_s=5)
 
-        assert status == -signal.SIGTERM
-        assert "Traceback" not in service.output
+    assert status == -signal.SIGTERM
+    assert "Traceback" not in service.output
 
 
 @pytest.mark.slow
