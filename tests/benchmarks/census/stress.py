@@ -31,6 +31,7 @@ from otel_memleak.diagnosis.census._look import Found, look
 
 FIGHTERS = 8
 SPANS_PER_S = 200
+_EARLY = "the snapshot ended early"
 _EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
@@ -197,6 +198,8 @@ def measure(censuses: int, whole_every: int) -> list[str]:
         problems.append(f"waited {longest_s:.1f} s")
     if not outcomes["census"]:
         problems.append("no census at all")
+    if strange := outcomes.keys() - {"census", _EARLY}:
+        problems.append(f"refused: {sorted(strange)}")
     early = censuses - outcomes["census"]
     if early > burden.done["killed"]:
         problems.append(f"{early} ended early, of which only {burden.done['killed']} were killed")
